@@ -1,0 +1,1 @@
+"""Thaw: transfer learning with a training loop of your own."""

@@ -1,0 +1,1 @@
+"""The network: pretrained backbone, new head, and what of it is frozen."""

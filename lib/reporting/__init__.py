@@ -1,0 +1,1 @@
+"""What a run tells people: progress, TensorBoard, plots, tables and results."""

@@ -1,0 +1,1 @@
+"""The loop: phases, optimizers, steps, state and checkpoints."""
