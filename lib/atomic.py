@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,9 @@ def replacing(path: Path) -> Iterator[Path]:
         The path to write to, in the same folder, so that the final rename is atomic.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes may write the same file at once; each needs a temporary file of its own.
     # The suffix is kept: writers such as matplotlib and NumPy choose the format by it.
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         yield temporary
         with open(temporary, "rb+") as written:

@@ -1,0 +1,64 @@
+"""Flags of the data: which pictures, where they are kept, how they are shown to the network."""
+
+from absl import flags
+
+from lib.config import Config
+
+flags.DEFINE_string(
+    "dataset",
+    Config.dataset,
+    "cats_and_dogs, drawn (needs no network), or a folder: with train/, validation/ and optionally"
+    " test/, or with one folder a class",
+)
+flags.DEFINE_string(
+    "data_dir",
+    Config.data_dir,
+    "where data sets are kept; a folder that already holds the unpacked set is used as it is"
+    " [a per-user cache]",
+)
+flags.DEFINE_string(
+    "dataset_url", Config.dataset_url, "a mirror of the cats_and_dogs archive, instead of its own"
+)
+flags.DEFINE_enum(
+    "bad_images",
+    Config.bad_images,
+    ["stop", "skip"],
+    "what a picture that cannot be decoded does: stop the run before training, or be left out and"
+    " listed in skipped.csv",
+)
+flags.DEFINE_integer(
+    "train_limit", Config.train_limit, "train on the first N pictures only [all]", lower_bound=1
+)
+flags.DEFINE_integer(
+    "eval_limit",
+    Config.eval_limit,
+    "validate and test on the first N pictures only [all]",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "memory_mb",
+    Config.memory_mb,
+    "megabytes of decoded pictures to keep, and as many of features; what does not fit is computed"
+    " again as it is needed",
+    lower_bound=0,
+)
+TEST_DIR = flags.DEFINE_string(
+    "test_dir", None, "with --phase=evaluate: another set, a folder with one folder a class"
+)
+
+flags.DEFINE_integer("batch_size", Config.batch_size, "pictures a step", lower_bound=1)
+flags.DEFINE_integer(
+    "image_size", Config.image_size, "pictures are resized to this many pixels square"
+)
+flags.register_validator(
+    "image_size",
+    lambda size: 32 <= size <= 1024,
+    message="expected 32 to 1024 pixels",
+)
+flags.DEFINE_float(
+    "rotation",
+    Config.rotation,
+    "training pictures are rotated by up to this part of a turn",
+    lower_bound=0.0,
+    upper_bound=0.5,
+)

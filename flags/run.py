@@ -1,0 +1,39 @@
+"""Flags of the run as a whole: where it lives, what it does now, what it may cost."""
+
+from absl import flags
+
+from lib.config import PHASES, Config
+
+PHASE = flags.DEFINE_enum(
+    "phase",
+    "all",
+    ["all", *PHASES, "evaluate"],
+    "what to do: all phases and the test set; one phase; or the test set only, from the best"
+    " checkpoint",
+)
+flags.DEFINE_string(
+    "workdir",
+    Config.workdir,
+    "folder of the run; the same command again resumes it [runs/<dataset>]",
+)
+flags.DEFINE_integer("seed", Config.seed, "everything random follows from it", lower_bound=0)
+flags.DEFINE_integer(
+    "threads",
+    Config.threads,
+    "processor threads; their number changes the last bits of results [0: as the run began, a new"
+    " run with one a core]",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "checkpoint_every",
+    Config.checkpoint_every,
+    "steps between checkpoints inside an epoch; one more is written at each epoch's end",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "keep_checkpoints",
+    Config.keep_checkpoints,
+    "how many of the newest checkpoints are kept, besides the best; two at least, so that there is"
+    " always one to go back to",
+    lower_bound=2,
+)

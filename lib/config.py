@@ -1,0 +1,162 @@
+"""What a run is: every choice that makes it this run and no other."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+PHASES = ("head", "finetune")
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One stretch of training with an optimizer of its own.
+
+    Attributes:
+        name: "head" or "finetune".
+        epochs: how many passes over the training pictures.
+        optimizer: the name of a Keras optimizer.
+        learning_rate: its rate; the peak rate where the schedule is not constant.
+        schedule: "constant" or "cosine" (linear warm-up over the first tenth, then to zero).
+        trained_from: the backbone's first trained layer, by index or by name; None freezes it all.
+    """
+
+    name: str
+    epochs: int
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    trained_from: int | str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The configuration of a run; each field is a flag of the same name, and its default.
+
+    Paths are strings, so that a configuration is plain JSON.
+    """
+
+    workdir: str = ""  # resolved to runs/<dataset> where empty
+    seed: int = 0
+    threads: int = 0  # resolved to the run's own number, for a new run to all cores
+
+    dataset: str = "cats_and_dogs"
+    data_dir: str = ""  # resolved to the per-user cache where empty
+    dataset_url: str | None = None
+    bad_images: str = "stop"
+    train_limit: int | None = None
+    eval_limit: int | None = None
+    memory_mb: int = 1024
+
+    batch_size: int = 32
+    image_size: int = 160
+    rotation: float = 0.2
+
+    weights: str = "imagenet"
+    alpha: float = 1.0
+    dropout: float = 0.2
+    engine: str = "auto"
+
+    head_epochs: int = 10
+    head_optimizer: str = "adam"
+    head_learning_rate: float = 1e-4
+    head_schedule: str = "constant"
+
+    finetune_epochs: int = 10
+    finetune_optimizer: str = "rmsprop"
+    finetune_learning_rate: float = 1e-5
+    finetune_schedule: str = "constant"
+    fine_tune_at: int | str = 100
+
+    checkpoint_every: int = 50
+    keep_checkpoints: int = 3
+
+    @property
+    def head(self) -> Phase:
+        """The first phase: a new head on the frozen backbone."""
+        return Phase(
+            "head",
+            self.head_epochs,
+            self.head_optimizer,
+            self.head_learning_rate,
+            self.head_schedule,
+            trained_from=None,
+        )
+
+    @property
+    def finetune(self) -> Phase:
+        """The second phase: the top of the backbone thawed."""
+        return Phase(
+            "finetune",
+            self.finetune_epochs,
+            self.finetune_optimizer,
+            self.finetune_learning_rate,
+            self.finetune_schedule,
+            trained_from=self.fine_tune_at,
+        )
+
+    def phase(self, name: str) -> Phase:
+        """The phase of that name, one of `PHASES`."""
+        return {"head": self.head, "finetune": self.finetune}[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as a mapping of flag names to plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Config":
+        """The configuration that `to_json` gave."""
+        return cls(**values)
+
+
+def user_cache() -> Path:
+    """The folder for what can be made again: data sets, decoded pictures, compiled networks."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "thaw").expanduser().absolute()
+
+
+def resolved(config: Config) -> Config:
+    """Fills in what the environment decides: where the run and the data sets live.
+
+    A data set that is a folder gets an absolute path, so that the run can be resumed from anywhere.
+    """
+    dataset = config.dataset
+    if dataset not in ("cats_and_dogs", "drawn"):
+        dataset = str(Path(dataset).expanduser().absolute())
+    return dataclasses.replace(
+        config,
+        dataset=dataset,
+        workdir=str(Path(config.workdir or f"runs/{Path(dataset).name}").expanduser()),
+        data_dir=str(Path(config.data_dir or user_cache()).expanduser().absolute()),
+    )
+
+
+# What may differ between two starts of one run without making it another one: where things are
+# kept and how often state is written. The number of threads changes the last bits, so it is
+# warned of. Data and weights are compared by content, not by the path they were read from.
+NOT_IDENTITY = frozenset(
+    {"workdir", "data_dir", "dataset_url", "dataset", "weights", "threads"}
+    | {"memory_mb", "checkpoint_every", "keep_checkpoints", "bad_images"}
+    | {"head_epochs", "finetune_epochs"}
+)
+
+
+# What belongs to fine-tuning alone: free to be changed until it begins.
+OF_FINETUNE = frozenset(
+    field.name
+    for field in dataclasses.fields(Config)
+    if field.name.startswith("finetune_") or field.name == "fine_tune_at"
+)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Which values that make a run what it is have changed, as {name: (before, now)}.
+
+    Args:
+        before: values by their names.
+        now: what is to be compared; names that are missing here are not.
+    """
+    return {
+        name: (before.get(name), value)
+        for name, value in now.items()
+        if name not in NOT_IDENTITY and value != before.get(name)
+    }

@@ -1,0 +1,195 @@
+"""How do the cats-and-dogs photographs get into the cache, whole or not at all?
+
+`fetch(data_dir, SOURCES, progress)` returns the folder with `train/` and `validation/`, each with
+`cats/` and `dogs/`. That folder appears by one rename, after the archive was checked, so it never
+holds a part of the pictures.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import time
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from lib.data import Progress
+from lib.data.download import DownloadError, discard, download, source_of
+from lib.errors import UserError
+
+SOURCES: tuple[str, ...] = (
+    "https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip",
+    "https://download.mlcc.google.com/mledu-datasets/cats_and_dogs_filtered.zip",
+)
+NAME = "cats_and_dogs_filtered"
+PICTURES = {"train/cats": 1000, "train/dogs": 1000, "validation/cats": 500, "validation/dogs": 500}
+ANSWER_WITHIN = 7.0  # seconds for all sources together, so that no network is soon known
+
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    RuntimeError,  # zipfile's word for an encrypted member, and NotImplementedError's base
+)
+
+
+class _ArchiveError(Exception):
+    """Why a downloaded archive is not the data set."""
+
+
+def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
+    """Returns the folder of the unpacked data set, downloading it where it is not there yet.
+
+    Processes that fetch into the same folder at once take turns; a call after a kill goes on
+    where the download stopped.
+
+    Args:
+        data_dir: either the unpacked data set itself, used as it is, or the folder in which
+            `cats_and_dogs_filtered` is or will be.
+        urls: where the archive is to be had, tried in this order (an address from which a part is
+            already there comes first).
+        progress: how the work is reported.
+
+    Raises:
+        UserError: no source gave the data set, or `data_dir` cannot be written.
+    """
+    target = data_dir / NAME
+    try:
+        if _holds_the_classes(data_dir):
+            return data_dir
+        if not target.exists():
+            data_dir.mkdir(parents=True, exist_ok=True)
+            with _alone(data_dir, progress):
+                if not target.exists():
+                    _fetch_from_any(urls, data_dir, progress)
+    except OSError as error:
+        raise UserError(
+            f"the data set cannot be kept in {data_dir} ({error.strerror or error}): "
+            "free some space there, or name a folder that can be written with --data_dir=DIR"
+        ) from error
+    if not _holds_the_classes(target):
+        raise UserError(
+            f"{target} is not the unpacked data set, which has {', '.join(PICTURES)}: "
+            "move it away, or name another folder with --data_dir=DIR"
+        )
+    return target
+
+
+def _holds_the_classes(folder: Path) -> bool:
+    return all((folder / name).is_dir() for name in PICTURES)
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path, progress: Progress) -> Iterator[None]:
+    """Holds the lock of the cache; the system takes it back from a process that is killed."""
+    with open(data_dir / f".{NAME}.lock", "w") as lock:
+        if not _locked(lock):
+            what = "waiting for another process that downloads the data set"
+            with progress(what, 0, "seconds") as advance:
+                while not _locked(lock):
+                    time.sleep(1)
+                    advance(1)
+        yield
+
+
+def _locked(lock: IO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _fetch_from_any(urls: Sequence[str], data_dir: Path, progress: Progress) -> None:
+    part = data_dir / f"{NAME}.zip.part"
+    begun = source_of(part)
+    refusals = []
+    for url in sorted(urls, key=lambda url: url != begun):
+        try:
+            download(url, part, b"PK", progress, ANSWER_WITHIN / len(urls))
+            _unpack(part, _checked_pictures(part), data_dir, progress)
+        except DownloadError as error:
+            refusals.append(f"{url}: {error}")
+        except _ArchiveError as error:
+            discard(part)
+            refusals.append(f"{url}: not the archive of the data set, and removed again: {error}")
+        else:
+            discard(part)
+            return
+    raise UserError(
+        f"cats_and_dogs could not be downloaded ({'; '.join(refusals)}): "
+        f"{'run the same command again to go on, or ' if source_of(part) else ''}"
+        "give --dataset_url=MIRROR or the unpacked folder as --data_dir=DIR, "
+        "or your own pictures as --dataset=FOLDER, or take --dataset=drawn, which needs no network"
+    )
+
+
+def _checked_pictures(path: Path) -> list[zipfile.ZipInfo]:
+    """The pictures in an archive, after every member was read and found whole.
+
+    Raises:
+        _ArchiveError: it is not a zip archive, is damaged, would write outside its folder, or
+            holds more or fewer pictures than the data set.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            for member in members:
+                _check_harmless(member)
+            if damaged := archive.testzip():
+                raise _ArchiveError(f"{damaged} is damaged")
+    except _UNREADABLE as error:
+        raise _ArchiveError(" ".join(str(error).split()) or "it ends too early") from error
+    folders = {PurePosixPath(NAME, name) for name in PICTURES}
+    # Keyed by path: a name that occurs twice is one file when unpacked.
+    pictures = {
+        path: member
+        for member in members
+        if (path := PurePosixPath(member.filename)).suffix.lower() == ".jpg"
+        and path.parent in folders
+        and not path.name.startswith(".")
+        and not member.is_dir()
+    }
+    found = Counter(path.parent for path in pictures)
+    for name, expected in PICTURES.items():
+        if (number := found[PurePosixPath(NAME, name)]) != expected:
+            raise _ArchiveError(f"{name} holds {number} pictures, not {expected}")
+    return list(pictures.values())
+
+
+def _check_harmless(member: zipfile.ZipInfo) -> None:
+    path = PurePosixPath(member.filename)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
+        raise _ArchiveError(f"{member.filename!r} would land outside the target")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise _ArchiveError(f"{member.filename!r} is a link")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _ArchiveError(f"{member.filename!r} is compressed in an unexpected way")
+
+
+def _unpack(
+    path: Path, pictures: list[zipfile.ZipInfo], data_dir: Path, progress: Progress
+) -> None:
+    """Unpacks the pictures beside the target and moves them there all at once."""
+    temporary = data_dir / f".{NAME}.unpacking"
+    if temporary.exists():  # left by a kill
+        shutil.rmtree(temporary)
+    temporary.mkdir()
+    try:
+        with (
+            zipfile.ZipFile(path) as archive,
+            progress("unpacking", len(pictures), "pictures") as advance,
+        ):
+            for picture in pictures:
+                archive.extract(picture, temporary)
+                advance(1)
+        os.sync()  # A power cut after the rename must not leave empty pictures behind.
+        os.rename(temporary / NAME, data_dir / NAME)
+    finally:
+        shutil.rmtree(temporary)

@@ -1,0 +1,154 @@
+"""How the network is computed: the frozen part once and fast, the trained part under the tape.
+
+The network is cut in front of its first trained layer. What lies below, the prefix, is a fixed
+function of the pictures; what lies above, the suffix, is what the training step differentiates. The
+cut may cross a residual branch, so what passes it is a tuple of tensors: the features.
+
+Two engines compute the same to within rounding: "plain" runs Keras' layers as they are, "auto"
+folds the batch normalisation and gives the prefix to the fastest executor on the device at hand.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lib.model import folding
+from lib.model.network import Network, as_network_input
+from lib.runtime import quietly
+
+Features = tuple[tf.Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """A network cut in two.
+
+    Attributes:
+        prefix: pictures, float32 or uint8 [n, size, size, 3], 0 to 255, n at most a batch, to
+            features. Called outside of a graph.
+        signature: shape and type of each of the features, the number of pictures left open.
+        suffix: features to pooled features, float32 [n, channels]. Called inside a `tf.function`;
+            differentiable in the trained layers' variables.
+    """
+
+    prefix: Callable[[np.ndarray | tf.Tensor], Features]
+    signature: tuple[tf.TensorSpec, ...]
+    suffix: Callable[[Features], tf.Tensor]
+
+
+def cut(network: Network, trained_from: int | None, kind: str, batch: int, threads: int) -> Engine:
+    """Cuts a network in front of its first trained layer.
+
+    Args:
+        network: with the weights that the prefix is to have: it is taken as it is now.
+        trained_from: index of the backbone's first trained layer; None if all of it is frozen.
+        kind: "auto" or "plain".
+        batch: the largest number of pictures that the prefix will be asked for at once.
+        threads: processor threads of an executor that has its own.
+    """
+    backbone = network.backbone
+    # Layer 0 is the input, which has nothing to train.
+    first = len(backbone.layers) if trained_from is None else max(1, trained_from)
+    edge = _edge(backbone.layers, first)
+    below, above = (_plain if kind == "plain" else _folded)(backbone, first, edge)
+
+    def prefix(pictures: tf.Tensor) -> Features:
+        features = below(as_network_input(pictures))
+        # With the whole backbone frozen, pooling is frozen too, and its output far smaller.
+        return (_pooled(features[0]),) if trained_from is None else tuple(features)
+
+    def suffix(features: Features) -> tf.Tensor:
+        return features[0] if trained_from is None else _pooled(above(features))
+
+    shape = backbone.input_shape[1:]
+    traced = tf.function(prefix, input_signature=[tf.TensorSpec((None, *shape), tf.float32)])
+    outputs = traced.get_concrete_function().structured_outputs
+    signature = tuple(tf.TensorSpec(output.shape, output.dtype) for output in outputs)
+    if kind == "auto" and not tf.config.list_physical_devices("GPU"):
+        return Engine(_interpreted(prefix, (batch, *shape), threads), signature, suffix)
+    return Engine(lambda pictures: traced(tf.cast(pictures, tf.float32)), signature, suffix)
+
+
+def _edge(layers: Sequence[keras.layers.Layer], first: int) -> list[str]:
+    """The layers below `first` whose outputs pass the cut."""
+    if first == len(layers):
+        return [layers[-1].name]
+    below = {layer.name for layer in layers[:first]}
+    taken = (name for layer in layers[first:] for name in folding.sources(layer))
+    return [name for name in dict.fromkeys(taken) if name in below]
+
+
+def _plain(backbone: keras.Model, first: int, edge: list[str]):
+    """Both parts as Keras computes them."""
+    tensors = [backbone.get_layer(name).output for name in edge]
+    lower = keras.Model(backbone.input, tensors)
+
+    def below(pictures: tf.Tensor) -> list[tf.Tensor]:
+        return keras.tree.flatten(lower(pictures, training=False))
+
+    if first == len(backbone.layers):
+        return below, None  # nothing is above
+
+    upper = keras.Model(tensors, backbone.output)
+    return below, lambda features: upper(list(features), training=False)
+
+
+def _folded(backbone: keras.Model, first: int, edge: list[str]):
+    """Both parts with folded batch normalisation, the lower one's weights being constants."""
+    lower, upper = backbone.layers[:first], backbone.layers[first:]
+    normalisation = folding.followers(lower)
+    constants = {
+        layer.name: [
+            None if weight is None else weight.numpy()
+            for weight in folding.folded(layer, normalisation.get(layer.name))
+        ]
+        for layer in lower
+        if isinstance(layer, folding.Convolution)
+    }
+
+    def below(pictures: tf.Tensor) -> list[tf.Tensor]:
+        inputs = {lower[0].name: pictures}
+        return folding.evaluate(lower, inputs, edge, lambda layer, _: constants[layer.name])
+
+    def above(features: Features) -> tf.Tensor:
+        inputs = dict(zip(edge, features, strict=True))
+        return folding.evaluate(upper, inputs, [upper[-1].name])[0]
+
+    return below, above
+
+
+def _interpreted(
+    prefix: Callable[[tf.Tensor], Features], shape: tuple[int, ...], threads: int
+) -> Callable[[np.ndarray | tf.Tensor], Features]:
+    """A function of constants, run by TensorFlow Lite's XNNPACK: twice a graph's speed or more.
+
+    Args:
+        prefix: the function.
+        shape: of its input; fewer pictures are filled up, as XNNPACK plans for a fixed shape.
+        threads: processor threads.
+    """
+    traced = tf.function(prefix).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    with quietly():
+        program = tf.lite.TFLiteConverter.from_concrete_functions([traced]).convert()
+        interpreter = tf.lite.Interpreter(model_content=program, num_threads=threads)
+        interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    # The converter names outputs after their place, and may list them in another order.
+    results = sorted(interpreter.get_output_details(), key=lambda detail: detail["name"])
+    batch = np.zeros(shape, np.float32)
+
+    def run(pictures: np.ndarray | tf.Tensor) -> Features:
+        count = len(pictures)
+        batch[:count] = pictures
+        interpreter.set_tensor(source, batch)
+        interpreter.invoke()
+        return tuple(tf.constant(interpreter.get_tensor(r["index"])[:count]) for r in results)
+
+    return run
+
+
+def _pooled(feature_map: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(feature_map, axis=(1, 2))

@@ -1,0 +1,120 @@
+"""Which layers are trained and which are frozen, and the table that shows it."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Sequence
+
+import keras
+
+from lib.errors import UserError
+from lib.model.network import Network
+
+
+def layer_index(backbone: keras.Model, layer: int | str) -> int:
+    """The index of a layer given by its index or its name.
+
+    Raises:
+        UserError: there is no such layer; near names are listed.
+    """
+    names = [each.name for each in backbone.layers]
+    if isinstance(layer, int):
+        if not 0 <= layer < len(names):
+            raise UserError(
+                f"--fine_tune_at={layer}: the backbone has layers 0 to {len(names) - 1};"
+                " give one of these, or a layer's name such as block_13_expand"
+            )
+        return layer
+    if layer not in names:
+        near = difflib.get_close_matches(layer, names, n=4, cutoff=0.4)
+        hint = f"near it: {', '.join(near)}" if near else f"such as {names[100]}"
+        raise UserError(f"--fine_tune_at={layer}: the backbone has no layer of that name; {hint}")
+    return names.index(layer)
+
+
+def freeze(network: Network, trained_from: int | None) -> list[keras.Variable]:
+    """Freezes the backbone below a layer and thaws it from there on.
+
+    Args:
+        network: whose layers' `trainable` is set.
+        trained_from: index of the first trained layer; None freezes the whole backbone.
+
+    Returns:
+        The trained variables: those of the thawed layers in their order, then the head's.
+    """
+    layers = network.backbone.layers
+    first = len(layers) if trained_from is None else trained_from
+    for index, layer in enumerate(layers):
+        layer.trainable = index >= first
+    return [
+        variable
+        for layer in (*layers[first:], network.head)
+        for variable in layer.trainable_variables
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the layer table: layers in a row that belong together and share a fate.
+
+    Attributes:
+        name: of the block.
+        layers: their indices as text.
+        parameters: how many weights they have.
+        trained: how many of those are trained.
+    """
+
+    name: str
+    layers: str
+    parameters: int
+    trained: int
+
+
+def layer_table(network: Network) -> list[Row]:
+    """What is frozen and what is trained, block by block."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    layers = network.backbone.layers
+    for index, layer in enumerate(layers):
+        if layer.count_params():
+            groups.setdefault((_block(layer.name), layer.trainable), []).append(index)
+    rows = [
+        _row(name, f"{indices[0]}-{indices[-1]}", [layers[index] for index in indices])
+        for (name, _), indices in groups.items()
+    ]
+    return [*rows, _row("head", "", [network.head])]
+
+
+def _block(layer_name: str) -> str:
+    """`block_3_expand_BN` belongs to `block_3`, `Conv_1_bn` and `bn_Conv1` to their convolution."""
+    if layer_name.startswith("block_"):
+        return "_".join(layer_name.split("_")[:2])
+    if layer_name.startswith("expanded_conv"):
+        return "expanded_conv"
+    return layer_name.removeprefix("bn_").removesuffix("_bn")
+
+
+def _row(name: str, span: str, layers: list[keras.layers.Layer]) -> Row:
+    trained = sum(
+        math.prod(variable.shape) for layer in layers for variable in layer.trainable_variables
+    )
+    return Row(name, span, sum(layer.count_params() for layer in layers), trained)
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The table for a terminal."""
+    lines = [("block", "layers", "parameters", "trained"), *map(_cells, rows)]
+    return "\n".join(
+        f"  {block:<16}{layers:>9}{parameters:>12}{trained:>12}"
+        for block, layers, parameters, trained in lines
+    )
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table for TensorBoard."""
+    lines = ["| block | layers | parameters | trained |", "| --- | ---: | ---: | ---: |"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in map(_cells, rows))])
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    trained = f"{row.trained:,}" if row.trained else "frozen"
+    return row.name, row.layers, f"{row.parameters:,}", trained

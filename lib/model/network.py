@@ -1,0 +1,65 @@
+"""The network: MobileNetV2 as the backbone, and a new head on it."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+
+import keras
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Backbone and head, and the model that they make together.
+
+    Attributes:
+        backbone: MobileNetV2 without top: [n, size, size, 3] in [-1, 1] to a feature map.
+        head: the dense layer: pooled features [n, channels] to logits [n, 1] or [n, classes].
+        model: the whole, for saving and for use: pictures [n, size, size, 3], 0 to 255, to logits.
+    """
+
+    backbone: keras.Model
+    head: keras.layers.Dense
+    model: keras.Model
+
+
+def build(classes: int, image_size: int, alpha: float, dropout: float, seed: int) -> Network:
+    """A network with random weights.
+
+    The backbone's batch normalisation is in inference mode always: its statistics come with the
+    pretrained weights, and a few small batches would only spoil them.
+
+    Args:
+        classes: two give one logit, more give one each.
+        image_size: pixels; the pictures are square.
+        alpha: width multiplier of the backbone.
+        dropout: part of the pooled features dropped in training; training draws the mask itself
+            (`lib.training.steps`), the layer here is for those who use the saved model.
+        seed: of the head's initial weights.
+    """
+    backbone = keras.applications.MobileNetV2(
+        input_shape=(image_size, image_size, 3), alpha=alpha, include_top=False, weights=None
+    )
+    head = keras.layers.Dense(
+        1 if classes == 2 else classes,
+        kernel_initializer=keras.initializers.GlorotUniform(seed),
+        name="logits",
+    )
+    pictures = keras.Input((image_size, image_size, 3), name="pictures")
+    features = backbone(as_network_input(pictures), training=False)
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    logits = head(keras.layers.Dropout(dropout)(pooled))
+    return Network(backbone, head, keras.Model(pictures, logits, name="thaw"))
+
+
+def as_network_input(pictures):
+    """Scales pictures from 0..255 to the [-1, 1] that MobileNetV2 was trained on."""
+    return pictures * (1 / 127.5) - 1.0
+
+
+def weights_sha256(variables: Iterable[tf.Variable | keras.Variable]) -> str:
+    """One string for all weights: the SHA-256 of the variables' bytes in their order."""
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""Where the backbone's first weights come from."""
+
+from pathlib import Path
+
+import keras
+
+from lib.config import user_cache
+from lib.data import Progress
+from lib.data.download import DownloadError, download
+from lib.errors import UserError
+
+EMBEDDED = Path(__file__).parent / "embedded" / "mobilenet_v2_0.35_96_drawn.weights.h5"
+
+IMAGENET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+    "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5"
+)
+IMAGENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+IMAGENET_SIZES = (96, 128, 160, 192, 224)
+HDF5 = b"\x89HDF"  # what such a file begins with
+ANSWER_WITHIN = 7.0  # seconds
+
+
+def load_pretrained(
+    backbone: keras.Model,
+    weights: str,
+    alpha: float,
+    progress: Progress,
+) -> None:
+    """Gives the backbone its first weights.
+
+    Args:
+        backbone: MobileNetV2 of width `alpha`.
+        weights: "imagenet", "drawn", "none", or the path of a weight file without top.
+        alpha: the width, for choosing the file and for explaining why another does not fit.
+        progress: how a download is reported.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it is of another network.
+    """
+    if weights == "none":
+        return
+    if weights == "drawn":
+        path = EMBEDDED
+    elif weights == "imagenet":
+        path = _imagenet(alpha, backbone.input_shape[1], progress)
+    else:
+        path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"--weights={weights}: no such file; expected imagenet, drawn, none, or the path of a"
+            " Keras weight file (.weights.h5 or .h5)"
+        )
+    try:
+        backbone.load_weights(str(path))
+    except (ValueError, OSError, KeyError) as error:
+        # Keras says it in a paragraph, of which the first sentence names what does not fit.
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise UserError(
+            f"--weights={weights} does not fit MobileNetV2 without top at --alpha={alpha}: {reason};"
+            f" give the --alpha that the file was made with, or another file"
+        ) from error
+
+
+def _imagenet(alpha: float, size: int, progress: Progress) -> Path:
+    """Keras' ImageNet weights, downloaded once; those of 224 pixels serve sizes without their own."""
+    if alpha not in IMAGENET_ALPHAS:
+        known = ", ".join(map(str, IMAGENET_ALPHAS))
+        raise UserError(
+            f"--alpha={alpha}: ImageNet weights exist for {known}; give one of these, or --weights"
+        )
+    url = IMAGENET_URL.format(alpha=alpha, size=size if size in IMAGENET_SIZES else 224)
+    path = user_cache() / "weights" / Path(url).name
+    part = path.with_name(f"{path.name}.part")
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            download(url, part, HDF5, progress, ANSWER_WITHIN)
+            part.rename(path)
+        except (DownloadError, OSError) as error:
+            raise UserError(
+                f"--weights=imagenet: {url} could not be downloaded to {path} ({error}): put the"
+                f" file there, or give another one as --weights=FILE, or take --weights=drawn with"
+                f" --alpha=0.35"
+            ) from error
+    return path

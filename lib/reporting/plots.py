@@ -1,0 +1,268 @@
+"""What a run looks like: the figures for the run folder, for TensorBoard and for a paper.
+
+Figures are made with matplotlib's objects alone (no pyplot), so nothing is shared between threads.
+They are 800 pixels wide, the width of a README, and saved at twice that for sharp screens.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lib.atomic import replacing
+from lib.reporting.history import Epoch
+
+WIDTH = 8.0  # inches
+DPI = 100
+
+# Okabe and Ito's palette, which readers with any common colour blindness can tell apart.
+BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#555555"
+
+# Where DejaVu Sans, which comes with matplotlib, has no glyph, these are asked if they are there.
+_OTHER_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "WenQuanYi Zen Hei",
+    "Arial Unicode MS",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+)
+_NO_NUMBERS_ABOVE = 20  # classes: beyond, the numbers of a confusion matrix are too small to read.
+
+
+def training_samples(pictures: np.ndarray, names: Sequence[str]) -> Figure:
+    """A grid of training pictures with their classes.
+
+    Args:
+        pictures: uint8 [n, height, width, 3], n >= 1.
+        names: the class of each picture, n of them.
+    """
+    figure, cells = _grid(pictures, extra_lines=1)
+    figure.suptitle("Training pictures", fontsize=13)
+    for axes, name in zip(cells, names, strict=True):
+        axes.set_title(_shown(name, _letters(axes)), fontsize=10, family=_families())
+    return figure
+
+
+def augmentation(original: np.ndarray, nine: np.ndarray) -> Figure:
+    """One training picture as it is on the disk, and nine ways in which training sees it.
+
+    Args:
+        original: uint8 [height, width, 3].
+        nine: uint8 [9, height, width, 3].
+    """
+    figure = _figure(4.6)
+    figure.suptitle("A training picture (left) and nine augmentations of it", fontsize=13)
+    layout = figure.add_gridspec(3, 6)
+    _draw(figure.add_subplot(layout[:, :3]), original)
+    for index, picture in enumerate(nine):
+        _draw(figure.add_subplot(layout[index // 3, 3 + index % 3]), picture)
+    return figure
+
+
+def curves(history: Sequence[Epoch]) -> Figure:
+    """Accuracy and loss of training and validation against the epoch, over all phases.
+
+    Epoch 0 is the evaluation before training, so it has a validation point only. A vertical line
+    marks the state from which fine-tuning started.
+
+    Args:
+        history: the epochs in order, as in `history.csv`; may be empty.
+    """
+    figure = _figure(3.7)
+    epochs = [row.epoch for row in history]
+    thawed = next((row.epoch - 1 for row in history if row.phase == "finetune"), None)
+    for position, quantity in enumerate(("accuracy", "loss")):
+        axes = figure.add_subplot(1, 2, position + 1)
+        for split, colour, style, marker in (
+            ("train", BLUE, "--", "o"),
+            ("validation", VERMILLION, "-", "s"),
+        ):
+            values = [getattr(row, f"{split}_{quantity}") for row in history]
+            label = {"train": "training"}.get(split, split)
+            if values and math.isfinite(values[-1]):
+                label += f" (last: {values[-1]:.3f})"
+            axes.plot(epochs, values, style, color=colour, marker=marker, markersize=4, label=label)
+        # Left and, where there is a mark, high: so that the mark's label fits below.
+        high = 6 if thawed is None else 20
+        axes.set_title(quantity.capitalize(), fontsize=13, loc="left", pad=high)
+        if thawed is not None:
+            axes.axvline(thawed, color=GREY, linestyle=":", linewidth=1.5)
+            above = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+            axes.text(thawed, 1.01, "fine-tuning starts", color=GREY, fontsize=10, **above)
+        axes.set_xlabel("epoch", fontsize=11)
+        axes.set_ylabel(quantity, fontsize=11)
+        axes.set_xlim(-0.5, max([1, *epochs]) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=10, loc="best", framealpha=0.9)
+    return figure
+
+
+def predictions(
+    pictures: np.ndarray,
+    true_names: Sequence[str],
+    predicted_names: Sequence[str],
+    probabilities: Sequence[float],
+) -> Figure:
+    """A grid of pictures with the predicted class and its probability, and the true class below.
+
+    A wrong prediction has a cross and a thick frame besides another colour.
+
+    Args:
+        pictures: uint8 [n, height, width, 3], n >= 1.
+        true_names: the class of each picture.
+        predicted_names: the class predicted for each.
+        probabilities: of the predicted class, in [0, 1].
+    """
+    figure, cells = _grid(pictures, extra_lines=2)
+    right = sum(a == b for a, b in zip(true_names, predicted_names, strict=True))
+    figure.suptitle(f"Predictions: {right} of {len(pictures)} correct", fontsize=13)
+    for axes, true, predicted, probability in zip(
+        cells, true_names, predicted_names, probabilities, strict=True
+    ):
+        sign, colour = ("✓", BLUE) if true == predicted else ("✗", VERMILLION)
+        # Rounding should not turn a probability into a certainty.
+        percent = f"{probability * 100:.0f} %" if probability < 0.995 else ">99 %"
+        name = _shown(predicted, _letters(axes) - len(percent) - 3)
+        truth = _shown(true, _letters(axes) - 6)
+        axes.set_title(
+            f"{sign} {name} {percent}\ntrue: {truth}",
+            fontsize=10,
+            color=colour,
+            family=_families(),
+        )
+        for spine in axes.spines.values():
+            spine.set(visible=true != predicted, color=colour, linewidth=4)
+    return figure
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """The confusion matrix: a row a true class, a column a predicted one.
+
+    A cell shows the count and its share of the row; it is the darker the larger the share. Above 20
+    classes the colour stands alone.
+
+    Args:
+        counts: int [k, k], how many pictures of class `row` were taken for class `column`.
+        classes: the k class names.
+    """
+    counts = np.asarray(counts)
+    k = len(classes)
+    # A class without a single picture has a row of zeros rather than of 0/0.
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    numbers = k <= _NO_NUMBERS_ABOVE
+    figure = _figure(4.8 if k <= 3 else 7.0)
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if numbers:
+        for (row, column), count in np.ndenumerate(counts):
+            if count or k <= 3:  # In a large matrix the zeros would hide the errors.
+                axes.text(
+                    column,
+                    row,
+                    f"{count}\n{shares[row, column] * 100:.0f} %",
+                    ha="center",
+                    va="center",
+                    fontsize=min(13, 5 + 50 / k),
+                    color="white" if shares[row, column] > 0.5 else "black",
+                )
+        edges = np.arange(k + 1) - 0.5
+        axes.set_xticks(edges, minor=True)
+        axes.set_yticks(edges, minor=True)
+        axes.grid(which="minor", color="#CCCCCC", linewidth=0.8)
+        axes.tick_params(which="minor", length=0)
+    else:
+        figure.colorbar(image, ax=axes, shrink=0.8).set_label("share of the true class")
+    named = range(0, k, math.ceil(k / 40))
+    labels = [_shown(classes[index], 18) for index in named]
+    style = {"fontsize": 11 if k <= 10 else 8, "family": _families()}
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    turn = {} if k <= 3 else slanted if numbers else {"rotation": 90}
+    axes.set_xticks(named, labels, **style, **turn)
+    axes.set_yticks(named, labels, **style)
+    axes.set_xlabel("predicted class", fontsize=11)
+    axes.set_ylabel("true class", fontsize=11)
+    correct, total = int(np.trace(counts)), int(counts.sum())
+    axes.set_title(f"Confusion matrix: {correct} of {total} correct", fontsize=13)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure as PNG; the same figure gives the same bytes.
+
+    Raises:
+        OSError: the file cannot be written; an older one is then still there.
+    """
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=2 * DPI, metadata={"Software": None})
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """Returns the figure as uint8 [height, width, 3], 800 pixels wide."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _figure(height: float) -> Figure:
+    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+
+
+def _grid(pictures: np.ndarray, extra_lines: int) -> tuple[Figure, list[Axes]]:
+    """Draws the pictures as near to a square of cells as they go, with room for titles."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    figure = _figure(0.5 + rows * (WIDTH / columns + 0.2 * extra_lines))
+    cells = [figure.add_subplot(rows, columns, 1 + index) for index in range(len(pictures))]
+    for axes, picture in zip(cells, pictures, strict=True):
+        _draw(axes, picture)
+    return figure, cells
+
+
+def _draw(axes: Axes, picture: np.ndarray) -> None:
+    axes.imshow(picture, interpolation="bicubic")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _letters(axes: Axes) -> int:
+    """How many letters of 10 points fit above the axes: 8 pixels each at 100 dots an inch."""
+    return int(WIDTH * DPI / axes.get_gridspec().ncols / 8)
+
+
+def _shown(name: str, letters: int) -> str:
+    """A class name as text for matplotlib: one line, shortened, with every letter drawable."""
+    name = " ".join(name.split())
+    name = "".join(
+        letter if _drawable(letter) else letter.encode("ascii", "backslashreplace").decode()
+        for letter in name
+    )
+    if len(name) > letters:
+        name = name[: max(letters - 1, 1)] + "…"
+    return name.replace("$", r"\$")  # A pair of dollars would be taken for mathematics.
+
+
+@cache
+def _families() -> tuple[str, ...]:
+    installed = set(font_manager.get_font_names())
+    return ("DejaVu Sans", *(name for name in _OTHER_FONTS if name in installed))
+
+
+@cache
+def _drawable(letter: str) -> bool:
+    return any(
+        font_manager.get_font(font_manager.findfont(family)).get_char_index(ord(letter))
+        for family in _families()
+    )

@@ -1,0 +1,120 @@
+"""What TensorBoard shows: curves, pictures and texts without a seam, however often a run stops."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow as tf
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+from lib.atomic import replacing
+from lib.reporting.plots import pixels
+
+SPLITS = ("train", "validation", "test")
+
+# Sorts before the files of tf.summary (named by the time), and TensorBoard reads in that order.
+_KEPT = "events.out.tfevents.0.kept"
+
+
+class Summaries:
+    """The summaries of one run in `folder`/{train,validation,test}, from `resume_step` on.
+
+    A killed run leaves points behind that the resumed one will make again, and perhaps half a
+    record. Opening drops every point after `resume_step`, and a point at or before it that is there
+    already is not written a second time, so each series has each of its points once. For none to be
+    missing, call `flush` before the checkpoint of that step is written.
+
+    The splits share their tags ("loss", "accuracy", ...), so TensorBoard overlays their curves.
+
+        with Summaries(workdir / "tensorboard", resume_step=0) as summaries:
+            summaries.scalars("train", 63, {"loss": 0.41, "accuracy": 0.83})
+
+    Args:
+        folder: the log directory; only one process may have it open.
+        resume_step: the step of the checkpoint the run goes on from; below 0 nothing is kept.
+
+    Raises:
+        OSError, tf.errors.OpError: a file cannot be read or written. Methods raise these too.
+    """
+
+    def __init__(self, folder: Path, resume_step: int):
+        self._points = {split: _keep_until(folder / split, resume_step) for split in SPLITS}
+        self._writers = {
+            split: tf.summary.create_file_writer(str(folder / split)) for split in SPLITS
+        }
+
+    def scalars(self, split: str, step: int, values: Mapping[str, float]) -> None:
+        """Adds one point to the series of each tag in `values`."""
+        with self._writers[split].as_default(step=step):
+            for tag, value in values.items():
+                if self._is_new(split, tag, step):
+                    tf.summary.scalar(tag, value)
+
+    def figure(self, tag: str, figure: Figure, step: int) -> None:
+        """Adds a matplotlib figure to the pictures of the training split."""
+        if self._is_new("train", tag, step):
+            with self._writers["train"].as_default(step=step):
+                tf.summary.image(tag, pixels(figure)[tf.newaxis])
+
+    def text(self, split: str, tag: str, markdown: str, step: int) -> None:
+        """Adds a text, which TensorBoard shows as Markdown."""
+        if self._is_new(split, tag, step):
+            with self._writers[split].as_default(step=step):
+                tf.summary.text(tag, markdown)
+
+    def flush(self) -> None:
+        """Returns once everything so far is in the files, where a kill no longer harms it."""
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Writes what is left and closes the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def __enter__(self) -> "Summaries":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_new(self, split: str, tag: str, step: int) -> bool:
+        if (tag, step) in self._points[split]:
+            return False
+        self._points[split].add((tag, step))
+        return True
+
+
+def _keep_until(folder: Path, resume_step: int) -> set[tuple[str, int]]:
+    """Reduces the event files in a folder to one without the points after `resume_step`.
+
+    The new file is complete before an old one goes. A kill in between leaves points twice, in the
+    new and in an old file, until the next opening, which sees each (tag, step) once.
+    """
+    old = sorted(folder.glob("*tfevents*"))
+    points = {}
+    for path in old:
+        # Of the record a kill cut short, always the last, nothing comes: it was never flushed, so
+        # no checkpoint is as late as its step, and the resumed run makes its point again.
+        for record in RawEventFileLoader(str(path)).Load():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                if event.step <= resume_step:
+                    summary = tf.compat.v1.Summary(value=[value])
+                    points[value.tag, event.step] = tf.compat.v1.Event(
+                        wall_time=event.wall_time, step=event.step, summary=summary
+                    )
+    if old:
+        began = min((event.wall_time for event in points.values()), default=0.0)
+        version = tf.compat.v1.Event(wall_time=began, file_version="brain.Event:2")
+        # Under a name that TensorBoard does not read, until it is whole.
+        complete = folder / "kept"
+        with replacing(complete) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+            for event in [version, *points.values()]:
+                writer.write(event.SerializeToString())
+        os.replace(complete, folder / _KEPT)
+    for path in old:
+        if path.name != _KEPT:
+            path.unlink()
+    return set(points)

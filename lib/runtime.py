@@ -1,0 +1,83 @@
+"""How TensorFlow is started: quiet, repeatable, with a stated number of threads."""
+
+import contextlib
+import logging
+import os
+import platform
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("tensorflow", "keras", "numpy", "matplotlib", "pillow")
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start(threads: int, seed: int) -> None:
+    """Imports and configures TensorFlow; to be called before anything else imports it.
+
+    Args:
+        threads: threads inside an operation, and operations at a time. Sums are split by it, so
+            results depend on it in their last bits.
+        seed: of Keras' initializers, for a backbone without pretrained weights.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # what TensorFlow's Python part tells
+    # The interpreter's own announcement that it will move to another package; we pin TensorFlow.
+    warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
+    with quietly():
+        import keras
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        keras.utils.set_random_seed(seed)
+        tf.config.experimental.enable_op_determinism()
+        tf.config.list_logical_devices()  # complains on stderr of any driver it does not find
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Sends what native code prints on stderr to nowhere: it knows no log level we could set.
+
+    Exceptions are raised as always.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def provenance() -> dict[str, str | None]:
+    """What results depend on beside the configuration: machine type, versions, the commit."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return (
+        {"machine": platform.machine(), "python": platform.python_version()}
+        | versions
+        | {"commit": _commit()}
+    )
+
+
+def _commit() -> str | None:
+    """The commit of this checkout; None where this is none, or git is not installed."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,64 @@
+"""How good the network is on a set of pictures."""
+
+import dataclasses
+
+import numpy as np
+
+from lib.training.feed import EvaluationFeed
+from lib.training.losses import predicted_classes, probabilities
+from lib.training.steps import EvaluationStep
+from lib.training.stopping import StopRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What the network says about each picture of a set, and how that compares with the truth.
+
+    Attributes:
+        loss: mean over the set.
+        labels: int32 [n], the true classes.
+        predicted: int32 [n], the likeliest classes.
+        probabilities: float32 [n, classes].
+    """
+
+    loss: float
+    labels: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(self.labels)
+
+    @property
+    def correct(self) -> int:
+        """How many of them were classified correctly."""
+        return int(np.sum(self.predicted == self.labels))
+
+    @property
+    def accuracy(self) -> float:
+        """The correct ones' part of all."""
+        return self.correct / self.count
+
+
+def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> Evaluation:
+    """Runs a whole set through the network; nothing is read from the device before the end.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    labels, logits, losses = [], [], []
+    for batch in feed:
+        stop.heed()
+        batch_logits, batch_losses = step(batch.features, batch.labels)
+        labels.append(batch.labels)
+        logits.append(batch_logits)
+        losses.append(batch_losses)
+    all_logits = np.concatenate(logits)
+    return Evaluation(
+        loss=float(np.mean(np.concatenate(losses), dtype=np.float64)),
+        labels=np.concatenate(labels),
+        predicted=predicted_classes(all_logits).numpy(),
+        probabilities=probabilities(all_logits).numpy(),
+    )

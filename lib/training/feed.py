@@ -1,0 +1,126 @@
+"""What the network is fed: step number to features and labels, computed one step ahead."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from lib.data.augment import augment
+from lib.data.dataset import Subset
+from lib.data.order import batch_positions
+from lib.model.engine import Engine, Features
+
+Item = TypeVar("Item")
+_AHEAD = 2  # batches computed while a step runs
+
+
+class Batch(NamedTuple):
+    """What a step sees.
+
+    Attributes:
+        features: of the pictures, at the network's cut.
+        labels: int32 [n], indices of classes.
+    """
+
+    features: Features
+    labels: tf.Tensor
+
+
+class TrainingFeed:
+    """Batches of the training split, addressed by step number.
+
+    Args:
+        subset: the training split.
+        engine: computes the features.
+        batch_size: pictures a step.
+        seed: the run's seed.
+        rotation: of the augmentation, as a part of a turn.
+    """
+
+    def __init__(self, subset: Subset, engine: Engine, batch_size: int, seed: int, rotation: float):
+        self._subset = subset
+        self._engine = engine
+        self._batch_size = batch_size
+        self._seed = seed
+        size = subset.store.size
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((None, size, size, 3), tf.uint8),
+                tf.TensorSpec((), tf.int64),
+            ]
+        )
+        def augmented(pictures, step):
+            return augment(pictures, seed, step, rotation)
+
+        self._augmented = augmented
+
+    def batch(self, step: int) -> Batch:
+        """What the step of that number sees: a function of the number alone."""
+        positions = batch_positions(step, len(self._subset), self._batch_size, self._seed)
+        pictures = self._augmented(self._subset.pixels(positions), step)
+        labels = tf.constant(self._subset.labels[positions])
+        return Batch(self._engine.prefix(pictures), labels)
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of the steps from `first` up to, but not including, `last`."""
+        return _ahead(self.batch, range(first, last))
+
+
+class EvaluationFeed:
+    """All batches of a split in its order, never augmented.
+
+    The features do not change while the prefix does not, so they are kept if they fit.
+
+    Args:
+        subset: the split.
+        engine: computes the features.
+        batch_size: pictures a batch.
+        memory_mb: budget for keeping features, in MiB.
+    """
+
+    def __init__(self, subset: Subset, engine: Engine, batch_size: int, memory_mb: int):
+        self._subset = subset
+        self._engine = engine
+        self._batch_size = batch_size
+        numbers = sum(spec.shape[1:].num_elements() for spec in engine.signature)
+        self._fits = 4 * numbers * len(subset) <= memory_mb * 2**20
+        self._kept: list[Batch] = []
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._kept:
+            return iter(self._kept)
+        starts = range(0, len(self._subset), self._batch_size)
+        batches = _ahead(self._batch, starts)
+        return self._keeping(batches) if self._fits else batches
+
+    def _batch(self, start: int) -> Batch:
+        positions = np.arange(start, min(start + self._batch_size, len(self._subset)))
+        features = self._engine.prefix(self._subset.pixels(positions))
+        return Batch(features, tf.constant(self._subset.labels[positions]))
+
+    def _keeping(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        seen = []
+        for batch in batches:
+            seen.append(batch)
+            yield batch
+        self._kept = seen
+
+
+def _ahead(function, arguments: Iterable[int]) -> Iterator[Batch]:
+    """Like `map`, but a thread computes the next results while the last one is in use."""
+    arguments = iter(arguments)
+    with ThreadPoolExecutor(1, "feed") as worker:
+        waiting = deque(worker.submit(function, a) for a in itertools.islice(arguments, _AHEAD))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(worker.submit(function, a) for a in itertools.islice(arguments, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()

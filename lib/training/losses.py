@@ -1,0 +1,56 @@
+"""The loss: cross-entropy from logits, with its gradient in closed form.
+
+Automatic differentiation of TensorFlow's own sums three gradient terms of the logits in an order
+that depends on timing, so that two equal runs part in their last bits. The closed form has but one.
+"""
+
+import tensorflow as tf
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy for one logit, categorical for one logit a class.
+
+    Args:
+        logits: float32 [n, 1] (of class 1), or [n, classes].
+        labels: int32 [n], indices of classes.
+
+    Returns:
+        The loss of each example, float32 [n].
+    """
+    if logits.shape[1] == 1:
+        return _binary(logits, tf.cast(labels, tf.float32)[:, tf.newaxis])
+    return _categorical(logits, tf.one_hot(labels, logits.shape[1]))
+
+
+@tf.custom_gradient
+def _binary(logits: tf.Tensor, targets: tf.Tensor):
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)[:, 0]
+
+    def gradient(upstream):
+        return upstream[:, tf.newaxis] * (tf.sigmoid(logits) - targets), None
+
+    return losses, gradient
+
+
+@tf.custom_gradient
+def _categorical(logits: tf.Tensor, targets: tf.Tensor):
+    losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+    def gradient(upstream):
+        return upstream[:, tf.newaxis] * (tf.nn.softmax(logits) - targets), None
+
+    return losses, gradient
+
+
+def probabilities(logits: tf.Tensor) -> tf.Tensor:
+    """The probability of each class, float32 [n, classes]; for one logit by the sigmoid."""
+    if logits.shape[1] == 1:
+        return tf.concat([tf.sigmoid(-logits), tf.sigmoid(logits)], axis=1)
+    return tf.nn.softmax(logits)
+
+
+def predicted_classes(logits: tf.Tensor) -> tf.Tensor:
+    """The likeliest class of each example, int32 [n]; for one logit the threshold is 0.5."""
+    if logits.shape[1] == 1:
+        return tf.cast(logits[:, 0] > 0.0, tf.int32)
+    return tf.argmax(logits, axis=1, output_type=tf.int32)

@@ -1,0 +1,140 @@
+"""A run: what its phases share, opened where it stood."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from lib import run_folder
+from lib.config import Config
+from lib.data.dataset import Dataset
+from lib.data.order import steps_per_epoch
+from lib.model.network import Network, build, weights_sha256
+from lib.model.weights import load_pretrained
+from lib.reporting.progress import bar, say
+from lib.reporting.reports import Reports
+from lib.training import resume
+from lib.training.checkpoints import Checkpoints, step_of
+from lib.training.state import State
+from lib.training.stopping import StopRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the phases of a run share.
+
+    Attributes:
+        folder: of the run.
+        config: what the run is.
+        dataset: its pictures.
+        network: whose weights are trained.
+        state: where training is.
+        started: when the program was, by `time.monotonic`.
+        restored: the checkpoint that weights and state came from; None for a new run.
+        checkpoints: states to resume from, the newest ones.
+        best: the weights after the best epoch.
+        heads: the state at the end of the head phase.
+        reports: where people see how it goes.
+        stop: whether the run was asked to end.
+    """
+
+    folder: Path
+    config: Config
+    dataset: Dataset
+    network: Network
+    state: State
+    started: float
+    restored: Path | None
+    checkpoints: Checkpoints
+    best: Checkpoints
+    heads: Checkpoints
+    reports: Reports
+    stop: StopRequest
+
+    @property
+    def resumed_at(self) -> int:
+        """The step at which this process took over."""
+        return step_of(self.restored) if self.restored else 0
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps in an epoch."""
+        return steps_per_epoch(len(self.dataset.train), self.config.batch_size)
+
+    def weights(self) -> tf.train.Checkpoint:
+        """What `best` holds."""
+        return tf.train.Checkpoint(model=self.network.model, state=self.state)
+
+
+def build_network(config: Config, classes: int) -> Network:
+    """The network of a run, with its first weights.
+
+    Raises:
+        UserError: the weights cannot be had or do not fit.
+    """
+    network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
+    load_pretrained(network.backbone, config.weights, config.alpha, bar)
+    return network
+
+
+@contextlib.contextmanager
+def open_run(
+    folder: Path,
+    config: Config,
+    dataset: Dataset,
+    before: run_folder.Saved | None,
+    started: float,
+) -> Iterator[Run]:
+    """Opens a run where it stands, or a new one.
+
+    Args:
+        folder: of the run, held by this process.
+        config: what the run is.
+        dataset: its pictures.
+        before: what the run was at its last start; None for a new one.
+        started: when the program was, by `time.monotonic`.
+
+    Raises:
+        UserError: the configuration cannot be trained, or is not that of the run.
+    """
+    network = build_network(config, len(dataset.classes))
+    resume.require_possible(config, network.backbone)
+    facts = {
+        "classes": list(dataset.classes),
+        "pictures": {
+            "train": len(dataset.train),
+            "validation": len(dataset.validation),
+            "test": len(dataset.test),
+        },
+        "data_sha256": dataset.sha256,
+        "initial_weights_sha256": weights_sha256(network.backbone.variables),
+    }
+    checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
+    heads = Checkpoints(folder / "head", keep=1)
+    state = State()
+    restored = None
+    if before:
+        run_folder.require_same(folder, before.facts, facts)
+        restored = resume.restore(network, state, checkpoints, heads)
+        resume.require_continuable(folder, config, before.flags, state)
+    run_folder.save(folder, config, facts)
+    reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
+    if restored:
+        say(f"Resuming at step {int(state.step)}")
+    with contextlib.closing(reports):
+        yield Run(
+            folder=folder,
+            config=config,
+            dataset=dataset,
+            network=network,
+            state=state,
+            started=started,
+            restored=restored,
+            checkpoints=checkpoints,
+            best=Checkpoints(folder / "best", keep=1),
+            heads=heads,
+            reports=reports,
+            stop=StopRequest(),
+        )
