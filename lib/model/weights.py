@@ -57,13 +57,13 @@ def load_pretrained(
         # Keras says it in a paragraph, of which the first sentence names what does not fit.
         reason = " ".join(str(error).split()).split(". ")[0]
         raise UserError(
-            f"--weights={weights} does not fit MobileNetV2 without top at --alpha={alpha}: {reason};"
-            f" give the --alpha that the file was made with, or another file"
+            f"--weights={weights} does not fit MobileNetV2 without top at --alpha={alpha}"
+            f" ({reason}): give the --alpha that the file was made with, or another file"
         ) from error
 
 
 def _imagenet(alpha: float, size: int, progress: Progress) -> Path:
-    """Keras' ImageNet weights, downloaded once; those of 224 pixels serve sizes without their own."""
+    """Keras' ImageNet weights, downloaded once; those of 224 pixels serve all other sizes."""
     if alpha not in IMAGENET_ALPHAS:
         known = ", ".join(map(str, IMAGENET_ALPHAS))
         raise UserError(

@@ -61,9 +61,16 @@ class Checkpoints:
             UserError: it cannot be written; those before it are as they were.
         """
         # The manager learns which checkpoints there are from its own file, which may be damaged.
-        finished = [str(path) for path in reversed(self._finished())]
+        finished = list(reversed(self._finished()))
         if finished:
-            tf.compat.v1.train.update_checkpoint_state(str(self._folder), finished[-1], finished)
+            tf.compat.v1.train.update_checkpoint_state(
+                str(self._folder),
+                str(finished[-1]),
+                [str(path) for path in finished],
+                all_model_checkpoint_timestamps=[
+                    _manifest(path).stat().st_mtime for path in finished
+                ],
+            )
         manager = tf.train.CheckpointManager(
             checkpoint, str(self._folder), self._keep, checkpoint_name=_NAME
         )

@@ -186,5 +186,5 @@ def _sentence(what: str, evaluation: Evaluation, step: int) -> str:
     low, high = wilson_interval(evaluation.correct, evaluation.count)
     return (
         f"{what}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}),"
-        f" loss {evaluation.loss:.4f}, on {evaluation.count} pictures, by the weights of step {step}"
+        f" loss {evaluation.loss:.4f}, on {evaluation.count} pictures (weights of step {step})"
     )

@@ -5,20 +5,25 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from lib import run_folder
 from lib.config import Config
+from lib.data.augment import augment
 from lib.data.dataset import Dataset
 from lib.data.order import steps_per_epoch
 from lib.model.network import Network, build, weights_sha256
 from lib.model.weights import load_pretrained
+from lib.reporting import plots
 from lib.reporting.progress import bar, say
 from lib.reporting.reports import Reports
 from lib.training import resume
 from lib.training.checkpoints import Checkpoints, step_of
 from lib.training.state import State
 from lib.training.stopping import StopRequest
+
+_SHOWN = 9  # training pictures in the plot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +129,8 @@ def open_run(
     if restored:
         say(f"Resuming at step {int(state.step)}")
     with contextlib.closing(reports):
+        reports.configuration(config.to_json() | facts)
+        _show_training_pictures(dataset, config, reports)
         yield Run(
             folder=folder,
             config=config,
@@ -138,3 +145,15 @@ def open_run(
             reports=reports,
             stop=StopRequest(),
         )
+
+
+def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) -> None:
+    """Draws what is trained on: the first pictures, and one as training sees it."""
+    shown = np.arange(min(_SHOWN, len(dataset.train)))
+    pictures = dataset.train.pixels(shown)
+    names = [dataset.classes[label] for label in dataset.train.labels[shown]]
+    reports.pictures("training_samples", plots.training_samples(pictures, names), step=0)
+    copies = np.repeat(pictures[:1], 9, axis=0)
+    varied = augment(copies, config.seed, tf.constant(0, tf.int64), config.rotation)
+    nine = np.clip(np.rint(varied), 0, 255).astype(np.uint8)
+    reports.pictures("augmentation", plots.augmentation(pictures[0], nine), step=0)
