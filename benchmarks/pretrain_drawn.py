@@ -2,7 +2,7 @@
 
     python -m benchmarks.pretrain_drawn
 
-The task is not the one the weights are used for: fourteen kinds of animals and things, among them
+The task is not the one the weights are used for: twelve kinds of animals and things, among them
 no cat and no dog (`lib/data/drawn/others.py`). Only the backbone is kept. About ten minutes on two
 cores.
 """

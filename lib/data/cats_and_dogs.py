@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from lib.data import Progress
-from lib.data.download import DownloadError, discard, download, source_of
+from lib import Progress
+from lib.download import DownloadError, discard, download, source_of
 from lib.errors import UserError
 
 SOURCES: tuple[str, ...] = (

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lib import Progress
 from lib.config import Config, user_cache
-from lib.data import Progress, cats_and_dogs, splits
+from lib.data import cats_and_dogs, splits
 from lib.data.drawn import draw_cats_and_dogs
 from lib.data.leaks import find_leaks
 from lib.data.listing import Picture

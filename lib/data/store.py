@@ -23,8 +23,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import PIL
 
+from lib import Progress
 from lib.atomic import replacing
-from lib.data import Progress
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError

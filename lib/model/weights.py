@@ -4,9 +4,9 @@ from pathlib import Path
 
 import keras
 
+from lib import Progress
 from lib.config import user_cache
-from lib.data import Progress
-from lib.data.download import DownloadError, download
+from lib.download import DownloadError, download
 from lib.errors import UserError
 
 EMBEDDED = Path(__file__).parent / "embedded" / "mobilenet_v2_0.35_96_drawn.weights.h5"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lib.data import cats_and_dogs
 from lib.data.cats_and_dogs import NAME, fetch
 from lib.errors import UserError
-from tests.data.http_server import Answer, serving
+from tests.http_server import Answer, serving
 
 FEW = {"train/cats": 6, "train/dogs": 6, "validation/cats": 3, "validation/dogs": 3}
 NOWHERE = "http://127.0.0.1:1/pictures.zip"  # nothing listens there

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lib.data import Progress
+from lib import Progress
 from lib.data.drawn.picture import draw_picture
 from lib.errors import UserError
 

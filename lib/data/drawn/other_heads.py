@@ -4,7 +4,7 @@ from random import Random
 
 from lib.data.drawn.canvas import Canvas, mix, oval, smooth
 from lib.data.drawn.coats import BLACK, WHITE, Coat, furry
-from lib.data.drawn.heads import PINK, eyes, pointed_ear, skull, smile
+from lib.data.drawn.heads import PINK, eyes, skull, smile
 
 
 def rabbit_head(canvas: Canvas, coat: Coat, rng: Random) -> None:
@@ -61,38 +61,3 @@ def pig_head(canvas: Canvas, coat: Coat, rng: Random) -> None:
     for side in (-1, 1):
         canvas.ellipse(look + side * 0.15, 0.28, 0.07, 0.13, mix(PINK, BLACK, 0.6))
     smile(canvas, look, 0.5, 0.2, rng)
-
-
-def fox_head(canvas: Canvas, coat: Coat, rng: Random) -> None:
-    """Draws a fox's face: large ears with dark tips, pale cheeks that end in a small nose."""
-    look, height = rng.uniform(-0.15, 0.15), rng.uniform(1.2, 1.5)
-    for side in (-1, 1):
-        pointed_ear(canvas, side, 0.8, height, 0.65, coat, rng)
-        tip = (side * 0.8, -height)
-        canvas.polygon([tip, (side * 0.62, 0.3 - height), (side * 0.88, 0.35 - height)], BLACK)
-    outline = [(0, -0.75), (0.7, -0.55), (1.15, 0.15), (0.5, 0.5), (0, 1.0), (-0.5, 0.5),
-               (-1.15, 0.15), (-0.7, -0.55)]  # fmt: skip
-    furry(canvas, smooth(outline), coat, rng)
-    for side in (-1, 1):
-        canvas.blob([(side * 1.05, 0.15), (side * 0.5, 0.48), (look, 0.95), (look, 0.45),
-                     (side * 0.4, 0.1)], WHITE)  # fmt: skip
-    eyes(canvas, look, 0.42, -0.1, 0.13, (190, 140, 50), rng, slit=True)
-    canvas.ellipse(look, 0.92, 0.14, 0.11, BLACK)
-
-
-def goat_head(canvas: Canvas, coat: Coat, rng: Random) -> None:
-    """Draws a goat's face: horns, ears held out to the sides, a narrow face and a beard."""
-    look, bend = rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.3)
-    for side in (-1, 1):
-        horn = [(side * 0.25, -0.6), (side * 0.35, -1.1), (side * (0.4 + bend), -1.5)]
-        canvas.stroke(horn, 0.2, (150, 130, 100))
-        ear = oval(side * 0.95, -0.25 + bend, 0.42, 0.18, turn=side * bend)
-        furry(canvas, ear, coat, rng)
-    canvas.polygon([(look - 0.25, 0.8), (look + 0.25, 0.8), (look + bend, 1.4)], coat.pale)
-    face = [(0, -0.8), (0.65, -0.5), (0.6, 0.0), (look + 0.4, 0.85), (look, 1.0),
-            (look - 0.4, 0.85), (-0.6, 0.0), (-0.65, -0.5)]  # fmt: skip
-    furry(canvas, smooth(face), coat, rng)
-    eyes(canvas, look, 0.4, -0.15, 0.12, (210, 170, 80), rng)
-    for side in (-1, 1):
-        canvas.ellipse(look + side * 0.13, 0.65, 0.06, 0.09, BLACK)
-    smile(canvas, look, 0.68, 0.15, rng)

@@ -12,8 +12,6 @@ from lib.data.drawn.canvas import Canvas, Colour, mix, oval, smooth
 from lib.data.drawn.coats import BLACK, WHITE, furry, random_coat
 from lib.data.drawn.other_heads import (
     bear_head,
-    fox_head,
-    goat_head,
     mouse_head,
     pig_head,
     rabbit_head,
@@ -144,8 +142,6 @@ OTHERS: dict[str, Callable[[Canvas, Random], None]] = {
     "car": _car,
     "fish": _fish,
     "flower": _flower,
-    "fox": partial(draw_animal, animal=Animal(fox_head, long_tail)),
-    "goat": partial(draw_animal, animal=Animal(goat_head, wagging_tail)),
     "house": _house,
     "mouse": partial(draw_animal, animal=Animal(mouse_head, long_tail)),
     "pig": partial(draw_animal, animal=Animal(pig_head, wagging_tail)),

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data import download as downloading
-from lib.data.download import DownloadError, discard, source_of
-from tests.data.http_server import Answer, serving
+from lib import download as downloading
+from lib.download import DownloadError, discard, source_of
+from tests.http_server import Answer, serving
 
 FILE = b"PK" + bytes(range(256)) * 8
 OTHER_VERSION = b"PK" + bytes(reversed(range(256))) * 8  # of the same length

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
+from lib import Progress
 from lib.atomic import replacing
-from lib.data import Progress
 
 CONNECTIONS = 10  # at most in one call, and a new one only after the last has brought something
 STALLED_AFTER = 30.0  # seconds without a single byte
