@@ -10,6 +10,12 @@ flags.DEFINE_string(
     "initial weights of the backbone: imagenet, drawn (embedded; alpha 0.35), none, or the path of"
     " a Keras weight file without top",
 )
+flags.DEFINE_string(
+    "from_run",
+    Config.from_run,
+    "folder of another run: fine-tune the network at the end of its head phase, in place of training"
+    " a head here; epochs are counted from there",
+)
 flags.DEFINE_float("alpha", Config.alpha, "width of MobileNetV2, 1.0 being the paper's")
 flags.register_validator(
     "alpha", lambda alpha: 0.1 <= alpha <= 2.0, message="expected a width from 0.1 to 2.0"

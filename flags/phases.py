@@ -37,6 +37,15 @@ for _phase in PHASES:
     )
 
 
+flags.DEFINE_integer(
+    "head_views",
+    Config.head_views,
+    "augmented views of each picture whose features are computed once and repeated in turn in the"
+    " head phase, so that further epochs cost next to nothing [0: new ones each epoch]",
+    lower_bound=0,
+)
+
+
 class _LayerParser(flags.ArgumentParser):
     """A layer's index where it is a number, else its name."""
 

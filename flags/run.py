@@ -37,3 +37,20 @@ flags.DEFINE_integer(
     " always one to go back to",
     lower_bound=2,
 )
+flags.DEFINE_boolean(
+    "skip_nonfinite",
+    Config.skip_nonfinite,
+    "leave out an update whose loss or gradient is infinite or not a number, instead of stopping;"
+    " ten in a row stop the run still",
+)
+flags.DEFINE_boolean(
+    "histograms",
+    Config.histograms,
+    "show in TensorBoard, after each epoch, how the trained weights and their gradients are"
+    " distributed",
+)
+AGAINST = flags.DEFINE_string(
+    "against",
+    None,
+    "with --phase=evaluate: the folder of another run, to be compared on the same pictures",
+)

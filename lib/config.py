@@ -19,6 +19,7 @@ class Phase:
         learning_rate: its rate; the peak rate where the schedule is not constant.
         schedule: "constant" or "cosine" (linear warm-up over the first tenth, then to zero).
         trained_from: the backbone's first trained layer, by index or by name; None freezes it all.
+        views: augmented views of each picture that the epochs repeat in turn; 0: always new ones.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Phase:
     learning_rate: float
     schedule: str
     trained_from: int | str | None
+    views: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Config:
     rotation: float = 0.2
 
     weights: str = "imagenet"
+    from_run: str | None = None
     alpha: float = 1.0
     dropout: float = 0.2
     engine: str = "auto"
@@ -61,6 +64,7 @@ class Config:
     head_optimizer: str = "adam"
     head_learning_rate: float = 1e-4
     head_schedule: str = "constant"
+    head_views: int = 0
 
     finetune_epochs: int = 10
     finetune_optimizer: str = "rmsprop"
@@ -70,6 +74,8 @@ class Config:
 
     checkpoint_every: int = 50
     keep_checkpoints: int = 3
+    skip_nonfinite: bool = False
+    histograms: bool = False
 
     @property
     def head(self) -> Phase:
@@ -81,6 +87,7 @@ class Config:
             self.head_learning_rate,
             self.head_schedule,
             trained_from=None,
+            views=self.head_views,
         )
 
     @property
@@ -122,6 +129,9 @@ def resolved(config: Config) -> Config:
     dataset = config.dataset
     if dataset not in ("cats_and_dogs", "drawn"):
         dataset = str(Path(dataset).expanduser().absolute())
+    if config.from_run:  # The head is trained already, in that run.
+        source = str(Path(config.from_run).expanduser().absolute())
+        config = dataclasses.replace(config, from_run=source, head_epochs=0)
     return dataclasses.replace(
         config,
         dataset=dataset,
@@ -132,10 +142,12 @@ def resolved(config: Config) -> Config:
 
 # What may differ between two starts of one run without making it another one: where things are
 # kept and how often state is written. The number of threads changes the last bits, so it is
-# warned of. Data and weights are compared by content, not by the path they were read from.
+# warned of. Data and weights are compared by content, not by the path they were read from. Updates
+# may be skipped from the step on at which the run has failed.
 NOT_IDENTITY = frozenset(
     {"workdir", "data_dir", "dataset_url", "dataset", "weights", "threads"}
     | {"memory_mb", "checkpoint_every", "keep_checkpoints", "bad_images"}
+    | {"from_run", "skip_nonfinite", "histograms"}
     | {"head_epochs", "finetune_epochs"}
 )
 

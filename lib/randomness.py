@@ -1,6 +1,7 @@
 """Random numbers without state: the same (seed, stream, step) always gives the same numbers."""
 
 import enum
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,7 @@ def uniform(shape, seed: int, stream: Stream, step: tf.Tensor | int) -> tf.Tenso
     return tf.random.stateless_uniform(shape, key, alg="philox")
 
 
+@functools.lru_cache(maxsize=2)
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     """The numbers below `count`, int64 [count], in an order that the arguments alone decide.
 
@@ -30,4 +32,6 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     `Generator.permutation` carries no such promise.
     """
     draws = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
-    return np.argsort(draws, kind="stable")
+    order = np.argsort(draws, kind="stable")
+    order.flags.writeable = False  # it is shared by all who ask again
+    return order

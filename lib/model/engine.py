@@ -138,14 +138,15 @@ def _interpreted(
     source = interpreter.get_input_details()[0]["index"]
     # The converter names outputs after their place, and may list them in another order.
     results = sorted(interpreter.get_output_details(), key=lambda detail: detail["name"])
-    batch = np.zeros(shape, np.float32)
 
     def run(pictures: np.ndarray | tf.Tensor) -> Features:
-        count = len(pictures)
-        batch[:count] = pictures
-        interpreter.set_tensor(source, batch)
+        # Views into the interpreter's memory save two copies; none outlives the call.
+        interpreter.tensor(source)()[: len(pictures)] = pictures
         interpreter.invoke()
-        return tuple(tf.constant(interpreter.get_tensor(r["index"])[:count]) for r in results)
+        return tuple(
+            tf.constant(interpreter.tensor(result["index"])()[: len(pictures)])
+            for result in results
+        )
 
     return run
 

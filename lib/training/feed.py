@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lib.data.augment import augment
 from lib.data.dataset import Subset
-from lib.data.order import batch_positions
+from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine, Features
 
 Item = TypeVar("Item")
@@ -39,6 +39,10 @@ class TrainingFeed:
         batch_size: pictures a step.
         seed: the run's seed.
         rotation: of the augmentation, as a part of a turn.
+
+    Attributes:
+        examples: pictures in the split.
+        epoch_steps: batches in an epoch.
     """
 
     def __init__(self, subset: Subset, engine: Engine, batch_size: int, seed: int, rotation: float):
@@ -46,25 +50,27 @@ class TrainingFeed:
         self._engine = engine
         self._batch_size = batch_size
         self._seed = seed
-        size = subset.store.size
+        self._rotation = rotation
+        self.examples = len(subset)
+        self.epoch_steps = steps_per_epoch(len(subset), batch_size)
 
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, size, size, 3), tf.uint8),
-                tf.TensorSpec((), tf.int64),
-            ]
-        )
-        def augmented(pictures, step):
-            return augment(pictures, seed, step, rotation)
+    def positions(self, step: int) -> np.ndarray:
+        """Which pictures of the split a step sees, int64 [n]."""
+        return batch_positions(step, self.examples, self._batch_size, self._seed)
 
-        self._augmented = augmented
+    def labels(self, positions: np.ndarray) -> tf.Tensor:
+        """The classes of pictures of the split, int32 [n]."""
+        return tf.constant(self._subset.labels[positions])
 
     def batch(self, step: int) -> Batch:
         """What the step of that number sees: a function of the number alone."""
-        positions = batch_positions(step, len(self._subset), self._batch_size, self._seed)
-        pictures = self._augmented(self._subset.pixels(positions), step)
-        labels = tf.constant(self._subset.labels[positions])
-        return Batch(self._engine.prefix(pictures), labels)
+        positions = self.positions(step)
+        pictures = self._subset.pixels(positions)
+        # Filled up to one shape, as augmentation is compiled for each that it meets.
+        missing = self._batch_size - len(pictures)
+        filled = np.pad(pictures, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        varied = augment(filled, self._seed, step, self._rotation)[: len(pictures)]
+        return Batch(self._engine.prefix(varied), self.labels(positions))
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`."""

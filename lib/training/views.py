@@ -1,0 +1,80 @@
+"""A feed that computes a few augmented views of each picture once and repeats them in turn."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from lib.errors import UserError
+from lib.training.feed import Batch, TrainingFeed
+
+
+class ViewFeed:
+    """Epoch e sees each picture as epoch e % views did, in an order of its own.
+
+    Epochs after the first `views` cost no pass through the frozen part. What that trades away: the
+    head sees `views` variants of a picture instead of a new one each epoch, so it can fit them more
+    closely; the more epochs, the more views are worth their time.
+
+    Args:
+        feed: gives the views; the network's frozen part must be all but the head.
+        views: how many there are.
+        channels: numbers in the features of a picture.
+        memory_mb: budget for keeping their features, in MiB.
+        heed: raises `Stopped` when the run was asked to stop; called between batches.
+
+    Raises:
+        UserError: the features do not fit the budget.
+    """
+
+    def __init__(
+        self,
+        feed: TrainingFeed,
+        views: int,
+        channels: int,
+        memory_mb: int,
+        heed: Callable[[], None],
+    ):
+        self._feed = feed
+        self._views = views
+        self._heed = heed
+        shape = (views, feed.examples, channels)
+        needed = 4 * np.prod(shape, dtype=np.int64) / 2**20
+        if needed > memory_mb:
+            raise UserError(
+                f"--head_views={views}: the features of {feed.examples} pictures take"
+                f" {needed:.0f} MB; give fewer views, or --memory_mb={int(needed) + 1}"
+            )
+        self._features = np.zeros(shape, np.float32)
+        self._known = np.zeros(shape[:2], bool)
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """The batches of the steps from `first` up to, but not including, `last`, of one epoch."""
+        epoch = first // self._feed.epoch_steps
+        view = epoch % self._views
+        if epoch == view:
+            yield from self._computed(view, first, last)
+            return
+        self._complete(view)
+        for step in range(first, last):
+            positions = self._feed.positions(step)
+            features = tf.constant(self._features[view, positions])
+            yield Batch((features,), self._feed.labels(positions))
+
+    def _computed(self, view: int, first: int, last: int) -> Iterator[Batch]:
+        """Computes the batches of a view's own epoch, and keeps their features."""
+        for step, batch in enumerate(self._feed.batches(first, last), start=first):
+            positions = self._feed.positions(step)
+            self._features[view, positions] = batch.features[0]
+            self._known[view, positions] = True
+            yield batch
+
+    def _complete(self, view: int) -> None:
+        """Computes what is missing of a view, as it was in its own epoch: after a restart, all."""
+        first = view * self._feed.epoch_steps
+        while not self._known[view].all():
+            positions = self._feed.positions(first)
+            if not self._known[view, positions].all():
+                for _ in self._computed(view, first, first + 1):
+                    self._heed()
+            first += 1
