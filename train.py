@@ -7,6 +7,11 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which are a part of what a person waits for
 
+from lib.training.stopping import StopRequest
+
+STOP = StopRequest()  # before the other imports, which Ctrl-C may interrupt
+
+import errno
 import sys
 from pathlib import Path
 
@@ -14,14 +19,18 @@ from absl import app
 from absl import flags as absl_flags
 
 import flags
-from lib import run_folder, runtime
+from lib import faults, run_folder, runtime
 from lib.config import PHASES, Config
 from lib.data.dataset import open_dataset, open_test_set
 from lib.errors import Stopped, UserError
 from lib.reporting.progress import bar, say
+from lib.training.rival import open_rival
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
+
+# What the system answers where there is no room, or no right, to write.
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(_: list[str]) -> None:
@@ -29,19 +38,32 @@ def main(_: list[str]) -> None:
     phase = flags.run.PHASE.value
     try:
         if phase == "evaluate":
-            evaluate(flags.configuration(), flags.data.TEST_DIR.value)
+            evaluate(flags.configuration(), flags.data.TEST_DIR.value, flags.run.AGAINST.value)
         else:
-            wanted = PHASES if phase == "all" else PHASES[: PHASES.index(phase) + 1]
-            train(flags.configuration(), wanted)
+            train(flags.configuration(), phase)
     except UserError as error:
         sys.exit(f"train.py: error: {error}")
     except Stopped as stopped:
-        say(f"Stopped by {stopped}: the same command goes on from here")
+        say(str(stopped))
         sys.exit(stopped.exit_code)
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        what = error.filename2 or error.filename or flags.configuration().workdir
+        sys.exit(
+            f"train.py: error: {what} cannot be written ({error.strerror}): make room or make it"
+            " writable; the same command then goes on"
+        )
 
 
-def train(config: Config, phases: tuple[str, ...]) -> None:
-    """Trains what is not trained yet of these phases, then measures the result on the test set."""
+def train(config: Config, last: str) -> None:
+    """Trains what is not trained yet, then measures the result on the test set.
+
+    Args:
+        config: what the run is.
+        last: the phase to end with, or "all".
+    """
+    phases = PHASES if last == "all" else PHASES[: PHASES.index(last) + 1]
     folder = Path(config.workdir)
     say(f"Training {' and '.join(phases)} in {folder}")
     with run_folder.locked(folder):
@@ -50,20 +72,26 @@ def train(config: Config, phases: tuple[str, ...]) -> None:
         dataset = open_dataset(config, bar)
         run_folder.report_findings(folder, dataset)
 
+        faults.point("tensorflow")
         # Only now: it takes seconds, and what is wrong with flags or data has been said by then.
         runtime.start(config.threads, config.seed)
         from lib.training.loop import train_phase
         from lib.training.outcome import finish
         from lib.training.run import open_run
 
-        with open_run(folder, config, dataset, before, STARTED) as run:
+        with open_run(folder, config, dataset, before, STARTED, STOP) as run:
+            if last == "finetune" and run.state.journal.epochs_of("head") < config.head_epochs:
+                say("This run has no finished head yet: the head is trained first")
             for phase in phases:
                 train_phase(run, config.phase(phase))
             finish(run)
 
 
-def evaluate(config: Config, test_dir: str | None) -> None:
-    """Measures a run's best checkpoint on its test set, or on another set of pictures."""
+def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
+    """Measures a run's best checkpoint on its test set, or on another set of pictures.
+
+    With another run to compare it with, measures that on the same pictures.
+    """
     folder = Path(config.workdir)
     before = run_folder.require_saved(folder)
     config = run_folder.continued(folder, flags.configuration(before.config), before)
@@ -71,11 +99,12 @@ def evaluate(config: Config, test_dir: str | None) -> None:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:
         subset = open_dataset(config, bar).test
+    rival = against and open_rival(Path(against), before, subset, not test_dir, bar)
 
     runtime.start(config.threads, config.seed)
     from lib.training.outcome import evaluate_best
 
-    evaluate_best(folder, config, subset, test_dir)
+    evaluate_best(folder, config, subset, test_dir, rival, STOP)
 
 
 if __name__ == "__main__":

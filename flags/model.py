@@ -13,8 +13,8 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "from_run",
     Config.from_run,
-    "folder of another run: fine-tune the network at the end of its head phase, in place of training"
-    " a head here; epochs are counted from there",
+    "folder of another run: fine-tune the network that its head phase ended with, in place of"
+    " training a head here; epochs are counted from there",
 )
 flags.DEFINE_float("alpha", Config.alpha, "width of MobileNetV2, 1.0 being the paper's")
 flags.register_validator(

@@ -54,3 +54,8 @@ AGAINST = flags.DEFINE_string(
     None,
     "with --phase=evaluate: the folder of another run, to be compared on the same pictures",
 )
+flags.register_multi_flags_validator(
+    ["phase", "against"],
+    lambda given: given["against"] is None or given["phase"] == "evaluate",
+    message="--against is for --phase=evaluate",
+)

@@ -2,9 +2,14 @@
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+from lib import faults
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.partial(\..*)?")
 
 
 @contextlib.contextmanager
@@ -27,7 +32,20 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
+        faults.point(f"write:{path.name}")
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that `replacing` was writing to."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes were writing below a folder to which nobody else writes."""
+    for path in folder.rglob(".*.partial*"):
+        if is_temporary(path):
+            path.unlink()

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
-from lib import Progress
+from lib import Progress, faults
 from lib.atomic import replacing
 
 CONNECTIONS = 10  # at most in one call, and a new one only after the last has brought something
@@ -108,6 +108,7 @@ def _one_connection(
         ):
             advance(start)
             for chunk in itertools.chain([beginning], chunks):
+                faults.point("download")
                 file.write(chunk)
                 advance(len(chunk))
     if size and _size(part) != size:

@@ -1,5 +1,6 @@
 """The two ways in which a program ends early without being at fault."""
 
+import re
 import signal
 
 
@@ -12,7 +13,7 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """The user asked to stop, and all is saved.
+    """The user asked to stop, and all is saved; the message is the line that says so.
 
     Args:
         number: of the signal that asked.
@@ -22,5 +23,11 @@ class Stopped(Exception):
     """
 
     def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
+        name = signal.Signals(number).name
+        super().__init__(f"Stopped by {name}: the same command goes on from here")
         self.exit_code = 128 + number
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, on one line, without the names that TensorFlow gives to its operations."""
+    return " ".join(re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", str(error)).split())

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import replacing
+from lib import faults
+from lib.atomic import is_temporary, replacing
 from lib.config import OF_FINETUNE, Config, differences
 from lib.data.dataset import Dataset
 from lib.errors import UserError
@@ -20,6 +21,8 @@ from lib.runtime import cores, provenance
 
 CONFIG = "config.json"
 _LOCK = ".lock"
+_SKIPPED = "skipped.csv"
+_BEFORE_CONFIG = {_LOCK, _SKIPPED}  # what a start that was killed may have left
 
 
 @contextlib.contextmanager
@@ -43,16 +46,17 @@ def locked(folder: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
+        faults.point("locked")
         yield
 
 
 def _lock_file(folder: Path):
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = {path.name for path in folder.iterdir()}
-        if found - {_LOCK} and CONFIG not in found:
+        found = {path.name for path in folder.iterdir() if not is_temporary(path)}
+        if CONFIG not in found and (strange := found - _BEFORE_CONFIG):
             raise UserError(
-                f"--workdir={folder} is neither empty nor a run ({min(found - {_LOCK})} is in it):"
+                f"--workdir={folder} is neither empty nor a run ({min(strange)} is in it):"
                 " give a new or empty folder, or that of a run"
             )
         return open(folder / _LOCK, "a+")
@@ -193,6 +197,6 @@ def report_findings(folder: Path, dataset: Dataset) -> None:
     for one, other in dataset.leaks:
         say(f"warning: {one} and {other} are the same picture, in different splits")
     if dataset.skipped:
-        with replacing(folder / "skipped.csv") as temporary, open(temporary, "w", newline="") as f:
+        with replacing(folder / _SKIPPED) as temporary, open(temporary, "w", newline="") as f:
             csv.writer(f).writerows([("file", "reason"), *dataset.skipped])
-        say(f"warning: {len(dataset.skipped)} pictures are left out, see {folder / 'skipped.csv'}")
+        say(f"warning: {len(dataset.skipped)} pictures are left out, see {folder / _SKIPPED}")

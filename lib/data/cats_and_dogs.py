@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from lib import Progress
+from lib import Progress, faults
 from lib.download import DownloadError, discard, download, source_of
 from lib.errors import UserError
 
@@ -187,9 +187,12 @@ def _unpack(
             progress("unpacking", len(pictures), "pictures") as advance,
         ):
             for picture in pictures:
+                faults.point("unpack")
                 archive.extract(picture, temporary)
                 advance(1)
         os.sync()  # A power cut after the rename must not leave empty pictures behind.
+        faults.point("unpacked")
         os.rename(temporary / NAME, data_dir / NAME)
+        faults.point("fetched")
     finally:
         shutil.rmtree(temporary)

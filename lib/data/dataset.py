@@ -21,12 +21,14 @@ class Subset:
     """The pictures of one split.
 
     Attributes:
+        classes: their names; a label is an index into it.
         names: of the files, relative to the data set's folder.
         labels: int32 [n], indices of classes.
         rows: int64 [n], where the pictures stand in `store`.
         store: where their pixels are.
     """
 
+    classes: tuple[str, ...]
     names: tuple[str, ...]
     labels: np.ndarray
     rows: np.ndarray
@@ -81,7 +83,7 @@ def open_dataset(config: Config, progress: Progress) -> Dataset:
     digests = dict(zip(store.pictures, store.digests, strict=True))
     return Dataset(
         chosen.classes,
-        **{part: _subset(pictures, store) for part, pictures in parts.items()},
+        **{part: _subset(chosen.classes, pictures, store) for part, pictures in parts.items()},
         skipped=store.skipped,
         leaks=tuple(find_leaks(parts, digests)),
         sha256=_fingerprint(parts, digests),
@@ -97,7 +99,13 @@ def open_test_set(
         UserError: the folder does not hold these classes, or pictures that cannot be decoded.
     """
     store = _store(splits.list_set(folder, classes), config, progress)
-    return _subset(store.pictures, store)
+    return _subset(classes, store.pictures, store)
+
+
+def resized(subset: Subset, config: Config, progress: Progress) -> Subset:
+    """The same pictures at the size of another run."""
+    pictures = [subset.store.pictures[row] for row in subset.rows]
+    return _subset(subset.classes, pictures, _store(pictures, config, progress))
 
 
 def _folder(config: Config, progress: Progress) -> Path:
@@ -124,9 +132,10 @@ def _store(pictures: Sequence[Picture], config: Config, progress: Progress) -> P
     )
 
 
-def _subset(pictures: Sequence[Picture], store: PictureStore) -> Subset:
+def _subset(classes: Sequence[str], pictures: Sequence[Picture], store: PictureStore) -> Subset:
     row_of = {picture: row for row, picture in enumerate(store.pictures)}
     return Subset(
+        classes=tuple(classes),
         names=tuple(picture.name for picture in pictures),
         labels=np.array([picture.label for picture in pictures], np.int32),
         rows=np.array([row_of[picture] for picture in pictures], np.int64),

@@ -66,7 +66,7 @@ def list_classes(folder: Path, root: Path) -> dict[str, tuple[Picture, ...]]:
     pictures: dict[str, list[Picture]] = {name: [] for name in classes}
     for path in folders:
         label = classes.index(_composed(path.name))
-        for file in _files(path):
+        for file in visible_files(path):
             name = _composed(file.relative_to(root).as_posix())
             pictures[classes[label]].append(Picture(file, name, label))
     for name, found in pictures.items():
@@ -89,13 +89,22 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
         raise UserError(f"the folder '{folder}' cannot be read: {error.strerror}") from error
 
 
-def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+def visible_files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The visible files below a folder, however deep, in no particular order.
+
+    Args:
+        folder: where to look; links to folders are followed.
+        above: folders on the way here, so that a link back to one is not.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
     here = folder.resolve()
-    if here in above:  # a symbolic link back to a folder on the way here
+    if here in above:
         return
     for entry in _visible(folder):
         if entry.is_dir():
-            yield from _files(Path(entry.path), above | {here})
+            yield from visible_files(Path(entry.path), above | {here})
         elif entry.is_file() or entry.is_symlink():  # a broken link is found out on decoding
             yield Path(entry.path)
 

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import PIL
 
-from lib import Progress
+from lib import Progress, faults
 from lib.atomic import replacing
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
@@ -148,6 +148,7 @@ def open_store(
             kept = np.zeros(shape, np.uint8)
 
         def check(i: int) -> _Checked:
+            faults.point("decode")
             return _check(paths[i], size, kept[i] if fits else None)
 
         with (

@@ -1,5 +1,6 @@
 """Where the backbone's first weights come from."""
 
+import warnings
 from pathlib import Path
 
 import keras
@@ -52,7 +53,10 @@ def load_pretrained(
             " Keras weight file (.weights.h5 or .h5)"
         )
     try:
-        backbone.load_weights(str(path))
+        with warnings.catch_warnings():
+            # Of a file that does not fit Keras warns layer by layer before it raises.
+            warnings.simplefilter("ignore")
+            backbone.load_weights(str(path))
     except (ValueError, OSError, KeyError) as error:
         # Keras says it in a paragraph, of which the first sentence names what does not fit.
         reason = " ".join(str(error).split()).split(". ")[0]

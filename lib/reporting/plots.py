@@ -50,7 +50,7 @@ def training_samples(pictures: np.ndarray, names: Sequence[str]) -> Figure:
     figure, cells = _grid(pictures, extra_lines=1)
     figure.suptitle("Training pictures", fontsize=13)
     for axes, name in zip(cells, names, strict=True):
-        axes.set_title(_shown(name, _letters(axes)), fontsize=10, family=_families())
+        axes.set_title(shown(name, letters(axes)), fontsize=10, family=families())
     return figure
 
 
@@ -61,12 +61,12 @@ def augmentation(original: np.ndarray, nine: np.ndarray) -> Figure:
         original: uint8 [height, width, 3].
         nine: uint8 [9, height, width, 3].
     """
-    figure = _figure(4.6)
+    figure = new_figure(4.6)
     figure.suptitle("A training picture (left) and nine augmentations of it", fontsize=13)
     layout = figure.add_gridspec(3, 6)
-    _draw(figure.add_subplot(layout[:, :3]), original)
+    draw_picture(figure.add_subplot(layout[:, :3]), original)
     for index, picture in enumerate(nine):
-        _draw(figure.add_subplot(layout[index // 3, 3 + index % 3]), picture)
+        draw_picture(figure.add_subplot(layout[index // 3, 3 + index % 3]), picture)
     return figure
 
 
@@ -79,7 +79,7 @@ def curves(history: Sequence[Epoch]) -> Figure:
     Args:
         history: the epochs in order, as in `history.csv`; may be empty.
     """
-    figure = _figure(3.7)
+    figure = new_figure(3.7)
     epochs = [row.epoch for row in history]
     thawed = next((row.epoch - 1 for row in history if row.phase == "finetune"), None)
     for position, quantity in enumerate(("accuracy", "loss")):
@@ -133,19 +133,44 @@ def predictions(
         cells, true_names, predicted_names, probabilities, strict=True
     ):
         sign, colour = ("✓", BLUE) if true == predicted else ("✗", VERMILLION)
-        # Rounding should not turn a probability into a certainty.
-        percent = f"{probability * 100:.0f} %" if probability < 0.995 else ">99 %"
-        name = _shown(predicted, _letters(axes) - len(percent) - 3)
-        truth = _shown(true, _letters(axes) - 6)
+        percent = _percent(probability)
+        name = shown(predicted, letters(axes) - len(percent) - 3)
+        truth = shown(true, letters(axes) - 6)
         axes.set_title(
             f"{sign} {name} {percent}\ntrue: {truth}",
             fontsize=10,
             color=colour,
-            family=_families(),
+            family=families(),
         )
         for spine in axes.spines.values():
             spine.set(visible=true != predicted, color=colour, linewidth=4)
     return figure
+
+
+def classified(
+    pictures: np.ndarray, names: Sequence[str], probabilities: Sequence[float], total: int
+) -> Figure:
+    """A grid of pictures with the class that each was told to be and its probability.
+
+    Args:
+        pictures: uint8 [n, height, width, 3], n >= 1.
+        names: the predicted class of each picture.
+        probabilities: of that class, in [0, 1].
+        total: how many pictures there were, of which these are the first.
+    """
+    figure, cells = _grid(pictures, extra_lines=1)
+    some = f"the first {len(pictures)} of {total} pictures" if total > len(pictures) else ""
+    figure.suptitle(f"Predictions{some and ': '}{some}", fontsize=13)
+    for axes, name, probability in zip(cells, names, probabilities, strict=True):
+        percent = _percent(probability)
+        name = shown(name, letters(axes) - len(percent) - 1)
+        axes.set_title(f"{name} {percent}", fontsize=10, family=families())
+    return figure
+
+
+def _percent(probability: float) -> str:
+    # Rounding should not turn a probability into a certainty.
+    return f"{probability * 100:.0f} %" if probability < 0.995 else ">99 %"
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
@@ -163,7 +188,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     # A class without a single picture has a row of zeros rather than of 0/0.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     numbers = k <= _NO_NUMBERS_ABOVE
-    figure = _figure(4.8 if k <= 3 else 7.0)
+    figure = new_figure(4.8 if k <= 3 else 7.0)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if numbers:
@@ -186,8 +211,8 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     else:
         figure.colorbar(image, ax=axes, shrink=0.8).set_label("share of the true class")
     named = range(0, k, math.ceil(k / 40))
-    labels = [_shown(classes[index], 18) for index in named]
-    style = {"fontsize": 11 if k <= 10 else 8, "family": _families()}
+    labels = [shown(classes[index], 18) for index in named]
+    style = {"fontsize": 11 if k <= 10 else 8, "family": families()}
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     turn = {} if k <= 3 else slanted if numbers else {"rotation": 90}
     axes.set_xticks(named, labels, **style, **turn)
@@ -216,7 +241,8 @@ def pixels(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
+    """An empty figure, 800 pixels wide and `height` inches high."""
     return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
 
 
@@ -224,25 +250,26 @@ def _grid(pictures: np.ndarray, extra_lines: int) -> tuple[Figure, list[Axes]]:
     """Draws the pictures as near to a square of cells as they go, with room for titles."""
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
-    figure = _figure(0.5 + rows * (WIDTH / columns + 0.2 * extra_lines))
+    figure = new_figure(0.5 + rows * (WIDTH / columns + 0.2 * extra_lines))
     cells = [figure.add_subplot(rows, columns, 1 + index) for index in range(len(pictures))]
     for axes, picture in zip(cells, pictures, strict=True):
-        _draw(axes, picture)
+        draw_picture(axes, picture)
     return figure, cells
 
 
-def _draw(axes: Axes, picture: np.ndarray) -> None:
+def draw_picture(axes: Axes, picture: np.ndarray) -> None:
+    """Draws a picture, uint8 [height, width, 3], without ticks and frame."""
     axes.imshow(picture, interpolation="bicubic")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
-def _letters(axes: Axes) -> int:
+def letters(axes: Axes) -> int:
     """How many letters of 10 points fit above the axes: 8 pixels each at 100 dots an inch."""
     return int(WIDTH * DPI / axes.get_gridspec().ncols / 8)
 
 
-def _shown(name: str, letters: int) -> str:
+def shown(name: str, letters: int) -> str:
     """A class name as text for matplotlib: one line, shortened, with every letter drawable."""
     name = " ".join(name.split())
     name = "".join(
@@ -255,7 +282,8 @@ def _shown(name: str, letters: int) -> str:
 
 
 @cache
-def _families() -> tuple[str, ...]:
+def families() -> tuple[str, ...]:
+    """Fonts to be asked for a letter, in this order."""
     installed = set(font_manager.get_font_names())
     return ("DejaVu Sans", *(name for name in _OTHER_FONTS if name in installed))
 
@@ -264,5 +292,5 @@ def _families() -> tuple[str, ...]:
 def _drawable(letter: str) -> bool:
     return any(
         font_manager.get_font(font_manager.findfont(family)).get_char_index(ord(letter))
-        for family in _families()
+        for family in families()
     )

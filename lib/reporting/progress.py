@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import TextIO
 
 REDRAW_SECONDS = 0.1
 LOG_SECONDS = 30.0
@@ -50,17 +51,22 @@ def bar(description: str, total: int, unit: str) -> Iterator[Callable[..., None]
             _bars.remove(work)
 
 
-def say(line: str) -> None:
-    """Prints a line to stdout at once, above the bar if there is one.
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Prints a line at once, above the bar if there is one.
 
-    Characters that stdout cannot encode are escaped: a class name must not end a run.
+    Characters that the stream cannot encode are escaped: a class name must not end a run.
+
+    Args:
+        line: the text, which may be of several lines.
+        stream: where to; stdout if not given.
     """
-    encoding = sys.stdout.encoding or "utf-8"
+    stream = stream or sys.stdout
+    encoding = stream.encoding or "utf-8"
     with _lock:
         if _bars:
             _bars[-1].erase()
         line = line.encode(encoding, "backslashreplace").decode(encoding)
-        print(line, file=sys.stdout, flush=True)
+        print(line, file=stream, flush=True)
         if _bars:
             _bars[-1].draw(monotonic())
 

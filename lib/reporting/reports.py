@@ -1,19 +1,32 @@
 """What a run shows to people, and when: lines, plots, TensorBoard, tables."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from lib.atomic import replacing
+from lib.errors import UserError, reason
 from lib.model.freezing import Row, as_markdown, as_text
 from lib.reporting import plots
 from lib.reporting.history import Epoch, write_history
+from lib.reporting.judged import Explain, Judged
 from lib.reporting.progress import duration, say
+from lib.reporting.report import REPORT, html
 from lib.reporting.tensorboard import Summaries
+from lib.reporting.tiles import SHOWN, tiles
+
+# Flags that say where and how a run keeps things: no two runs are compared by them.
+_HOUSEKEEPING = frozenset(
+    {"workdir", "data_dir", "dataset_url", "memory_mb", "bad_images", "histograms"}
+    | {"checkpoint_every", "keep_checkpoints"}
+)
 
 
 class Reports:
@@ -25,67 +38,167 @@ class Reports:
         folder: of the run.
         step: the step that the run goes on from.
         history: the epochs before it.
+
+    Raises:
+        UserError: the folder cannot be written from the start.
     """
 
     def __init__(self, folder: Path, step: int, history: Sequence[Epoch]):
         self._folder = folder
-        self._summaries = Summaries(folder / "tensorboard", resume_step=step)
-        write_history(folder / "history.csv", history)
+        self._torn = False  # whether a summary may have been lost, or half of it written
+        try:
+            self._summaries = Summaries(folder / "tensorboard", resume_step=step)
+            write_history(folder / "history.csv", history)
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(
+                f"--workdir={folder} cannot be written ({reason(error)}): make room or make it"
+                " writable; the same command then goes on"
+            ) from error
 
-    def configuration(self, values: Mapping[str, Any]) -> None:
-        """Shows what the run is, as a text."""
-        with _tolerant("the configuration"):
-            text = json.dumps(values, indent=2, ensure_ascii=False)
-            self._summaries.text("train", "configuration", f"```\n{text}\n```", step=0)
+    def configuration(self, flags: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Shows what the run is: its flags, and what it found."""
+        text = json.dumps({**flags, **facts}, indent=2, ensure_ascii=False)
+        compared = {
+            name: "none" if value is None else value
+            for name, value in flags.items()
+            if name not in _HOUSEKEEPING
+        }
+        folder = self._folder.absolute()
+        name = f"{folder.name} ({folder.parent})"  # the table has room for the first part only
+        with self._tolerant("the configuration"):
+            self._summaries.describe(name, f"```\n{text}\n```", compared)
 
     def layers(self, phase: str, rows: Sequence[Row], step: int) -> None:
         """Shows what is frozen and what is trained in a phase."""
         say(f"\nPhase {phase}:\n{as_text(rows)}\n")
-        with _tolerant("the layer table"):
+        with self._tolerant("the layer table"):
             self._summaries.text("train", f"layers/{phase}", as_markdown(rows), step)
 
-    def pictures(self, name: str, figure: Figure, step: int) -> None:
-        """Keeps a figure as `plots/<name>.png` and in TensorBoard."""
-        with _tolerant(f"the plot {name}"):
-            plots.save(figure, self._folder / "plots" / f"{name}.png")
-            self._summaries.figure(name, figure, step)
+    def graph(self, phase: str, graph: tf.Graph, step: int) -> None:
+        """Shows the training step of a phase."""
+        with self._tolerant("the graph"):
+            self._summaries.graph("train", f"train_step/{phase}", graph, step)
 
-    def epoch(self, history: Sequence[Epoch], last_epoch: int) -> None:
-        """Reports the newest epoch of a history, whose phase ends with `last_epoch`."""
+    def histograms(self, values: Mapping[str, np.ndarray], step: int) -> None:
+        """Shows how the numbers of each name are distributed."""
+        with self._tolerant("the histograms"):
+            self._summaries.histograms("train", values, step)
+
+    def pictures(self, name: str, figure: Figure, step: int, split: str = "train") -> None:
+        """Keeps a figure as `plots/<name>.png` and in TensorBoard."""
+        with self._tolerant(f"the plot {name}"):
+            plots.save(figure, self._folder / "plots" / f"{name}.png")
+            self._summaries.picture(split, name, plots.pixels(figure), step)
+
+    def validated(self, judged: Judged, step: int) -> None:
+        """Shows what the network says of the validation pictures: of a fixed few, and its worst."""
+        with self._tolerant("the summaries"):
+            for tag, positions in (
+                ("predictions", judged.first(SHOWN)),
+                ("mistakes", judged.worst_mistakes(SHOWN)),
+            ):
+                drawn = tiles(judged.pixels(positions), *judged.words(positions))
+                self._summaries.picture("validation", tag, drawn, step)
+            self._precision_recall("validation", judged, step)
+
+    def epoch(self, history: Sequence[Epoch], last_epoch: int, skipped: int) -> None:
+        """Reports the newest epoch of a history.
+
+        Args:
+            history: the epochs so far.
+            last_epoch: with which its phase ends.
+            skipped: updates left out so far.
+        """
         row = history[-1]
-        say(_line(row, last_epoch))
-        with _tolerant("the history"):
+        say(_line(row, last_epoch) + (f"  updates left out: {skipped}" if skipped else ""))
+        with self._tolerant("the history"):
             write_history(self._folder / "history.csv", history)
-        with _tolerant("the summaries"):
-            if row.epoch > 0:
-                self._summaries.scalars(
-                    "train",
-                    row.step,
-                    {
-                        "loss": row.train_loss,
-                        "accuracy": row.train_accuracy,
-                        "learning_rate": row.learning_rate,
-                        "images_per_second": row.images_per_second,
-                    },
-                )
-            self._summaries.scalars(
-                "validation",
-                row.step,
-                {"loss": row.validation_loss, "accuracy": row.validation_accuracy},
-            )
+        with self._tolerant("the summaries"):
+            self._mend(row.step)
+            for each in history:  # those that are there already are not written twice
+                self._curves(each)
         self.pictures("curves", plots.curves(history), row.step)
-        with _tolerant("the summaries"):
-            # Before the checkpoint of this step: what it says is done must be there.
+        self.flush()
+
+    def test(self, judged: Judged, figures: Mapping[str, Any], step: int) -> None:
+        """Reports the result on the test set, reached at a step; what is no number is left out."""
+        numbers = {name: figure for name, figure in figures.items() if isinstance(figure, float)}
+        with self._tolerant("the summaries"):
+            self._summaries.scalars("test", step, numbers)
+            self._precision_recall("test", judged, step)
+
+    def _precision_recall(self, split: str, judged: Judged, step: int) -> None:
+        if len(judged.classes) == 2:
+            positive, scores = judged.labels == 1, judged.probabilities[:, 1]
+            description = f"positive: {judged.classes[1]}"
+        else:
+            positive = judged.labels[:, np.newaxis] == np.arange(len(judged.classes))
+            scores = judged.probabilities
+            description = "each class against all others, pooled"
+        self._summaries.precision_recall(split, positive, scores, description, step)
+
+    def _curves(self, row: Epoch) -> None:
+        """Adds an epoch to the curves."""
+        if row.epoch > 0:
+            self._summaries.scalars(
+                "train",
+                row.step,
+                {
+                    "loss": row.train_loss,
+                    "accuracy": row.train_accuracy,
+                    "learning_rate": row.learning_rate,
+                    "images_per_second": row.images_per_second,
+                },
+            )
+        self._summaries.scalars(
+            "validation",
+            row.step,
+            {"loss": row.validation_loss, "accuracy": row.validation_accuracy},
+        )
+
+    def _mend(self, step: int) -> None:
+        """Begins new event files after a failure: of the old ones, all before it can be read."""
+        if self._torn:
+            with contextlib.suppress(OSError, tf.errors.OpError):
+                self._summaries.close()
+            self._summaries = Summaries(self._folder / "tensorboard", resume_step=step)
+            self._torn = False
+
+    @contextlib.contextmanager
+    def _tolerant(self, what: str) -> Iterator[None]:
+        """Turns a failure to write into a warning."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            self._torn = True
+            say(f"warning: {what} could not be written ({reason(error)})")
+
+    def flush(self) -> None:
+        """Called before a checkpoint or a result: what they say is done must be there."""
+        with self._tolerant("the summaries"):
             self._summaries.flush()
 
-    def test(self, step: int, loss: float, accuracy: float) -> None:
-        """Reports the result on the test set."""
-        with _tolerant("the summaries"):
-            self._summaries.scalars("test", step, {"loss": loss, "accuracy": accuracy})
+    def page(
+        self,
+        run: Mapping[str, Any],
+        history: Sequence[Epoch],
+        layers: Mapping[str, Sequence[Row]],
+        result: Mapping[str, Any],
+        judged: Judged,
+        explain: Explain,
+    ) -> None:
+        """Writes `report.html`; see `lib.reporting.report.html` for the arguments."""
+        rows = {
+            phase: [dataclasses.astuple(row) for row in table] for phase, table in layers.items()
+        }
+        with self._tolerant(REPORT):
+            page = html(run, history, rows, result, judged, explain)
+            with replacing(self._folder / REPORT) as temporary:
+                temporary.write_text(page, encoding="utf-8")
 
     def close(self) -> None:
         """Writes what is left."""
-        with _tolerant("the summaries"):
+        with self._tolerant("the summaries"):
             self._summaries.close()
 
 
@@ -99,12 +212,3 @@ def _line(row: Epoch, last_epoch: int) -> str:
         f"  train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}"
         f"  {validation}  {row.images_per_second:.0f} images/s  {left} left"
     )
-
-
-@contextlib.contextmanager
-def _tolerant(what: str) -> Iterator[None]:
-    """Turns a failure to write into a warning."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        say(f"warning: {what} could not be written ({' '.join(str(error).split())})")

@@ -4,14 +4,26 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.plugins.custom_scalar import summary as custom_scalar
+from tensorboard.plugins.custom_scalar.layout_pb2 import (
+    Category,
+    Chart,
+    Layout,
+    MultilineChartContent,
+)
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.pr_curve import summary as pr_curve
 
+from lib import faults
 from lib.atomic import replacing
-from lib.reporting.plots import pixels
 
 SPLITS = ("train", "validation", "test")
+
+# The charts of the custom scalars tab; each shows its tag for all splits and runs.
+_CHARTS = {"Learning": ("loss", "accuracy"), "Pace": ("learning_rate", "images_per_second")}
 
 # Sorts before the files of tf.summary (named by the time), and TensorBoard reads in that order.
 _KEPT = "events.out.tfevents.0.kept"
@@ -26,6 +38,7 @@ class Summaries:
     missing, call `flush` before the checkpoint of that step is written.
 
     The splits share their tags ("loss", "accuracy", ...), so TensorBoard overlays their curves.
+    What is of the run as a whole stands in `folder` itself (`describe`).
 
         with Summaries(workdir / "tensorboard", resume_step=0) as summaries:
             summaries.scalars("train", 63, {"loss": 0.41, "accuracy": 0.83})
@@ -43,6 +56,33 @@ class Summaries:
         self._writers = {
             split: tf.summary.create_file_writer(str(folder / split)) for split in SPLITS
         }
+        self._folder = folder
+
+    def describe(self, name: str, text: str, flags: Mapping[str, bool | float | str]) -> None:
+        """Says what the run is, once a start.
+
+        Args:
+            name: of the run, another one for each.
+            text: the configuration, as Markdown.
+            flags: what the HParams tab compares runs by.
+        """
+        charts = [
+            Category(
+                title=title,
+                chart=[Chart(title=tag, multiline=_multiline(tag)) for tag in tags],
+            )
+            for title, tags in _CHARTS.items()
+        ]
+        _keep_until(self._folder, resume_step=-1)  # of an earlier start, with other flags perhaps
+        writer = tf.summary.create_file_writer(str(self._folder))
+        with writer.as_default(step=0):
+            tf.summary.text("configuration", text)
+            for summary in (
+                custom_scalar.pb(Layout(category=charts)),
+                hparams.hparams_pb(flags, trial_id=name),
+            ):
+                tf.summary.experimental.write_raw_pb(summary.SerializeToString())
+        writer.close()
 
     def scalars(self, split: str, step: int, values: Mapping[str, float]) -> None:
         """Adds one point to the series of each tag in `values`."""
@@ -51,17 +91,57 @@ class Summaries:
                 if self._is_new(split, tag, step):
                     tf.summary.scalar(tag, value)
 
-    def figure(self, tag: str, figure: Figure, step: int) -> None:
-        """Adds a matplotlib figure to the pictures of the training split."""
-        if self._is_new("train", tag, step):
-            with self._writers["train"].as_default(step=step):
-                tf.summary.image(tag, pixels(figure)[tf.newaxis])
+    def picture(self, split: str, tag: str, pixels: np.ndarray, step: int) -> None:
+        """Adds a picture, uint8 [height, width, 3]."""
+        if self._is_new(split, tag, step):
+            with self._writers[split].as_default(step=step):
+                tf.summary.image(tag, pixels[np.newaxis])
 
     def text(self, split: str, tag: str, markdown: str, step: int) -> None:
         """Adds a text, which TensorBoard shows as Markdown."""
         if self._is_new(split, tag, step):
             with self._writers[split].as_default(step=step):
                 tf.summary.text(tag, markdown)
+
+    def precision_recall(
+        self, split: str, positive: np.ndarray, scores: np.ndarray, description: str, step: int
+    ) -> None:
+        """Adds a precision-recall curve.
+
+        Args:
+            split: the pictures' split.
+            positive: bool, of any shape.
+            scores: float of that shape, in [0, 1].
+            description: what counts as positive, shown on demand.
+            step: of the weights.
+        """
+        scores = np.nan_to_num(scores)  # of a network that has overflowed
+        summary = pr_curve.pb("precision_recall", positive, scores, description=description)
+        if self._is_new(split, summary.value[0].tag, step):
+            with self._writers[split].as_default(step=step):
+                tf.summary.experimental.write_raw_pb(summary.SerializeToString())
+
+    def histograms(self, split: str, values: Mapping[str, np.ndarray], step: int) -> None:
+        """Adds the distribution of the numbers of each tag in `values`."""
+        with self._writers[split].as_default(step=step):
+            for tag, numbers in values.items():
+                if self._is_new(split, tag, step):
+                    tf.summary.histogram(tag, numbers)
+
+    def graph(self, split: str, tag: str, graph: tf.Graph, step: int) -> None:
+        """Adds the graph of a function.
+
+        In the form that `tf.summary.trace_export` has, which is a summary with a tag and a step,
+        where `tf.summary.graph` would leave one nameless graph a run.
+        """
+        if self._is_new(split, tag, step):
+            metadata = tf.compat.v1.SummaryMetadata()
+            metadata.plugin_data.plugin_name = "graph_run_metadata_graph"
+            metadata.plugin_data.content = b"1"  # version of the form
+            content = tf.compat.v1.RunMetadata()
+            content.function_graphs.add().pre_optimization_graph.CopyFrom(graph.as_graph_def())
+            with self._writers[split].as_default(step=step):
+                tf.summary.write(tag, content.SerializeToString(), metadata=metadata)
 
     def flush(self) -> None:
         """Returns once everything so far is in the files, where a kill no longer harms it."""
@@ -84,6 +164,10 @@ class Summaries:
             return False
         self._points[split].add((tag, step))
         return True
+
+
+def _multiline(tag: str) -> MultilineChartContent:
+    return MultilineChartContent(tag=[f"^{tag}$"])
 
 
 def _keep_until(folder: Path, resume_step: int) -> set[tuple[str, int]]:
@@ -114,6 +198,7 @@ def _keep_until(folder: Path, resume_step: int) -> set[tuple[str, int]]:
             for event in [version, *points.values()]:
                 writer.write(event.SerializeToString())
         os.replace(complete, folder / _KEPT)
+        faults.point("tensorboard")
     for path in old:
         if path.name != _KEPT:
             path.unlink()

@@ -4,18 +4,24 @@ A checkpoint counts once its manifest (`ckpt-150.json`) is there, which is writt
 the SHA-256 of each of its files. One without is what a kill left behind, and is written anew.
 """
 
+import contextlib
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import tensorflow as tf
 
+from lib import faults
 from lib.atomic import replacing
-from lib.errors import UserError
+from lib.errors import UserError, reason
 from lib.reporting.progress import say
 
 _NAME = "ckpt"
+
+# Everything of a checkpoint: manifest, index, shards, and what TensorFlow makes on the way to them.
+_PART = re.compile(rf"\.?(?P<name>{_NAME}-(?P<step>\d+))[._]")
 
 
 class Checkpoints:
@@ -58,39 +64,67 @@ class Checkpoints:
         """Writes a checkpoint, and removes the oldest beyond the number to keep.
 
         Raises:
-            UserError: it cannot be written; those before it are as they were.
+            UserError: it cannot be written; those before it are as they were, one of the same step
+                included.
         """
-        # The manager learns which checkpoints there are from its own file, which may be damaged.
-        finished = list(reversed(self._finished()))
-        if finished:
-            tf.compat.v1.train.update_checkpoint_state(
-                str(self._folder),
-                str(finished[-1]),
-                [str(path) for path in finished],
-                all_model_checkpoint_timestamps=[
-                    _manifest(path).stat().st_mtime for path in finished
-                ],
-            )
-        manager = tf.train.CheckpointManager(
-            checkpoint, str(self._folder), self._keep, checkpoint_name=_NAME
-        )
+        path = self._folder / f"{_NAME}-{step}"
+        # One that is about to be replaced counts for nothing until it is whole again.
+        manifest, withdrawn = _manifest(path), path.with_name(f".{path.name}.json")
         try:
-            # Files about to be replaced count for nothing until they are whole again.
-            _manifest(self._folder / f"{_NAME}-{step}").unlink(missing_ok=True)
-            path = Path(manager.save(checkpoint_number=step))
+            self._folder.mkdir(parents=True, exist_ok=True)
+            faults.point(f"{self._folder.name}:begin")
+            if manifest.exists():
+                manifest.replace(withdrawn)
+            self._manager(checkpoint).save(checkpoint_number=step)
+            faults.point(f"{self._folder.name}:data")
             digests = {file.name: _digest(file) for file in _files(path)}
-            with replacing(_manifest(path)) as temporary:
+            with replacing(manifest) as temporary:
                 temporary.write_text(json.dumps({"sha256": digests}, indent=2) + "\n")
+            faults.point(f"{self._folder.name}:manifest")
+            withdrawn.unlink(missing_ok=True)
+            self._remove_superseded(step)
         except (OSError, tf.errors.OpError) as error:
+            with contextlib.suppress(OSError):  # nothing can be mended where nothing can be written
+                if withdrawn.exists():
+                    withdrawn.replace(manifest)
+                if _fault(path) is not None:
+                    self._remove(path)
+            shutil.rmtree(path.with_name(f"{path.name}_temp"), ignore_errors=True)
             raise UserError(
                 f"the checkpoint of step {step} cannot be written to {self._folder}"
-                f" ({' '.join(str(error).split())}): make room or make it writable; the same"
-                " command then goes on from the checkpoint before"
+                f" ({reason(error)}): make room or make it writable; the same command then goes on"
+                " from the checkpoint before"
             ) from error
-        for manifest in self._folder.glob(f"{_NAME}-*.json"):
-            if str(manifest.with_suffix("")) not in manager.checkpoints:
-                manifest.unlink()
         return path
+
+    def _manager(self, checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
+        """TensorFlow's manager, told what is there: its own file about that may be damaged."""
+        finished = [str(path) for path in reversed(self._finished())]
+        if finished:
+            tf.compat.v1.train.update_checkpoint_state(str(self._folder), finished[-1], finished)
+        # It would remove the oldest before the newest has its manifest, so it keeps all.
+        return tf.train.CheckpointManager(
+            checkpoint, str(self._folder), max_to_keep=None, checkpoint_name=_NAME
+        )
+
+    def _remove_superseded(self, step: int) -> None:
+        """Removes what is older than the newest to keep, and what kills have left unfinished."""
+        finished = self._finished()
+        for path in finished[self._keep :]:
+            self._remove(path)
+        kept = {path.name for path in finished[: self._keep]}
+        for file in self._folder.iterdir():
+            part = _PART.match(file.name)
+            if part and part["name"] not in kept and int(part["step"]) < step:
+                self._remove(self._folder / part["name"])
+
+    def _remove(self, path: Path) -> None:
+        """Removes a checkpoint, or what there is of it."""
+        _manifest(path).unlink(missing_ok=True)  # first: without it the rest counts for nothing
+        for file in self._folder.iterdir():
+            part = _PART.match(file.name)
+            if part and part["name"] == path.name:
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
 
     def _finished(self) -> list[Path]:
         """The checkpoints that have a manifest, newest first."""

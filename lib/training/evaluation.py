@@ -4,6 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from lib import faults
+from lib.data.dataset import Subset
+from lib.reporting.judged import Judged
 from lib.training.feed import EvaluationFeed
 from lib.training.losses import predicted_classes, probabilities
 from lib.training.steps import EvaluationStep
@@ -41,6 +44,17 @@ class Evaluation:
         """The correct ones' part of all."""
         return self.correct / self.count
 
+    def of(self, subset: Subset) -> Judged:
+        """The evaluation beside the pictures it is of."""
+        return Judged(
+            subset.classes,
+            subset.names,
+            subset.pixels,
+            self.labels,
+            self.predicted,
+            self.probabilities,
+        )
+
 
 def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> Evaluation:
     """Runs a whole set through the network; nothing is read from the device before the end.
@@ -50,6 +64,7 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
     """
     labels, logits, losses = [], [], []
     for batch in feed:
+        faults.point("evaluation")
         stop.heed()
         batch_logits, batch_losses = step(batch.features, batch.labels)
         labels.append(batch.labels)

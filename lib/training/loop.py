@@ -1,22 +1,28 @@
 """The loop: a phase of training, epoch by epoch, step by step."""
 
+import math
 from time import monotonic
+from typing import NoReturn
 
+import numpy as np
 import tensorflow as tf
 
+from lib import faults
 from lib.config import Phase
 from lib.errors import Stopped, UserError
 from lib.model.engine import cut
 from lib.model.freezing import freeze, layer_index, layer_table
 from lib.reporting.history import Epoch
 from lib.reporting.progress import bar, say
-from lib.training.evaluation import evaluate
+from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed, TrainingFeed
 from lib.training.optimizers import build_optimizer, learning_rate
 from lib.training.run import Run
-from lib.training.steps import make_evaluation_step, make_train_step
+from lib.training.steps import make_evaluation_step, make_gradient_step, make_train_step
+from lib.training.views import ViewFeed
 
 _LOOK_EVERY = 10  # steps between two looks at what the device has accumulated
+_MOST_SKIPPED = 10  # updates left out in a row that end a run which may leave them out
 
 
 def train_phase(run: Run, phase: Phase) -> None:
@@ -28,7 +34,7 @@ def train_phase(run: Run, phase: Phase) -> None:
 
     Raises:
         Stopped: a signal came, and a checkpoint was written.
-        UserError: the loss is no longer finite, or a checkpoint cannot be written.
+        UserError: numbers are no longer finite, or a checkpoint cannot be written.
     """
     journal = run.state.journal
     if journal.epochs_of(phase.name) == phase.epochs and journal.history:
@@ -51,35 +57,56 @@ class _PhaseLoop:
 
         at = phase.trained_from
         trained_from = None if at is None else layer_index(network.backbone, at)
-        variables = freeze(network, trained_from)
+        variables = self._variables = freeze(network, trained_from)
         engine = cut(network, trained_from, config.engine, config.batch_size, config.threads)
-        optimizer = build_optimizer(phase, self._rate)
+        optimizer = self._optimizer = build_optimizer(phase, self._rate)
         self._train_step = make_train_step(
-            engine, network.head, variables, optimizer, run.state, config.dropout, config.seed
+            engine,
+            network.head,
+            variables,
+            optimizer,
+            run.state,
+            config.dropout,
+            config.seed,
+            patience=_MOST_SKIPPED if config.skip_nonfinite else 1,
+        )
+        self._gradient_step = make_gradient_step(
+            engine, network.head, variables, run.state, config.dropout, config.seed
         )
         self._evaluation_step = make_evaluation_step(engine, network.head)
         self._training = TrainingFeed(
             run.dataset.train, engine, config.batch_size, config.seed, config.rotation
         )
+        if phase.views:
+            self._training = ViewFeed(
+                self._training,
+                phase.views,
+                engine.signature[0].shape[1],
+                config.memory_mb,
+                run.stop.heed,
+            )
         self._validation = EvaluationFeed(
             run.dataset.validation, engine, config.batch_size, config.memory_mb
         )
         self._checkpoint = tf.train.Checkpoint(
             model=network.model, optimizer=optimizer, state=run.state
         )
-        self._optimizer = tf.train.Checkpoint(optimizer=optimizer)
 
     def train(self) -> None:
         """Trains to the end of the phase."""
         state = self._run.state
+        faults.point(f"phase:{self._phase.name}")
         if state.phase == self._phase.name:
             # The checkpoint was written in this phase, so it holds this phase's optimizer.
-            status = self._optimizer.restore(str(self._run.restored)).expect_partial()
+            checkpoint = tf.train.Checkpoint(optimizer=self._optimizer)
+            status = checkpoint.restore(str(self._run.restored)).expect_partial()
             status.assert_existing_objects_matched()
         else:
             state.phase.assign(self._phase.name)
         self._mark = monotonic()
         self._run.reports.layers(self._phase.name, layer_table(self._run.network), self._first_step)
+        graph = self._train_step.get_concrete_function().graph
+        self._run.reports.graph(self._phase.name, graph, self._first_step)
         try:
             if not state.journal.history:
                 self._evaluate_untrained()
@@ -93,6 +120,7 @@ class _PhaseLoop:
     def _evaluate_untrained(self) -> None:
         validation = evaluate(self._validation, self._evaluation_step, self._run.stop)
         self._spend(training=False)
+        self._show(validation)
         self._write_down(Epoch.untrained(validation.loss, validation.accuracy))
 
     def _train_epoch(self, epoch: int) -> None:
@@ -103,13 +131,14 @@ class _PhaseLoop:
         with bar(title, len(run.dataset.train), "pictures") as advance:
             advance(int(state.count))
             for step, batch in enumerate(self._training.batches(taken, end), start=taken + 1):
+                faults.point("step")
                 self._train_step(*batch)
                 if step == run.resumed_at + 1:
                     self._note_start()
                 advance(len(batch.labels))
                 if step % _LOOK_EVERY == 0:
                     self._require_finite()
-                    advance(0, f"loss {float(state.loss_sum) / float(state.count):.4f}")
+                    advance(0, f"loss {state.metrics()[0]:.4f}")
                 run.stop.heed()
                 if step % run.config.checkpoint_every == 0 and step < end:
                     self._save()
@@ -121,6 +150,8 @@ class _PhaseLoop:
         run, state = self._run, self._run.state
         validation = evaluate(self._validation, self._evaluation_step, run.stop)
         evaluation_seconds = self._spend(training=False)
+        self._require_sound(validation)
+        self._show(validation)
         examples = int(state.count)
         loss, accuracy = state.take_metrics()
         training_seconds = state.journal.epoch_seconds
@@ -139,6 +170,18 @@ class _PhaseLoop:
             )
         )
 
+    def _show(self, validation: Evaluation) -> None:
+        """Shows what the network has learned by now: functions of the state alone."""
+        run, step = self._run, int(self._run.state.step)
+        run.reports.validated(validation.of(run.dataset.validation), step)
+        if run.config.histograms:
+            (batch,) = self._training.batches(step, step + 1)
+            gradients = self._gradient_step(*batch)
+            shown = {f"weights/{each.path}": each.numpy() for each in self._variables}
+            for variable, gradient in zip(self._variables, gradients, strict=True):
+                shown[f"gradients/{variable.path}"] = gradient.numpy()
+            run.reports.histograms(shown, step)
+
     def _write_down(self, row: Epoch) -> None:
         """Adds an epoch to the history; the checkpoint that holds it comes last of all."""
         run, state = self._run, self._run.state
@@ -146,7 +189,7 @@ class _PhaseLoop:
         journal.history.append(row)
         journal.epoch_seconds = 0.0
         state.journal = journal
-        run.reports.epoch(journal.history, self._last_epoch)
+        run.reports.epoch(journal.history, self._last_epoch, int(state.skipped))
         if journal.best == row:
             run.best.save(run.weights(), row.step)
         if self._phase.name == "head" and row.epoch == self._last_epoch:
@@ -158,22 +201,40 @@ class _PhaseLoop:
         state = self._run.state
         if not state.journal.history:
             return  # Nothing has been done yet that could be lost.
-        self._require_finite()
+        self._require_sound()
         self._spend(training=int(state.count) > 0)
         self._run.checkpoints.save(self._checkpoint, int(state.step))
 
     def _require_finite(self) -> None:
         failed = int(self._run.state.failed_step)
         if failed >= 0:
-            raise UserError(
-                f"the loss or its gradient became infinite or not a number at step {failed} (phase"
-                f" {self._phase.name}, learning rate {self._phase.learning_rate:g}); no weight was"
-                f" touched by it, and the checkpoint before it stays; lower the rate in another"
-                f" --workdir"
-            )
+            often = f" {_MOST_SKIPPED} times in a row, the last" if self._skipping else ""
+            self._fail(f"the loss or its gradient became infinite or not a number{often}", failed)
+
+    def _require_sound(self, validation: Evaluation | None = None) -> None:
+        """Makes sure that what is about to be saved is worth it: a finite update can overflow."""
+        self._require_finite()
+        step = int(self._run.state.step)
+        for variable in (*self._variables, *self._optimizer.variables):
+            if not np.all(np.isfinite(variable.numpy())):
+                self._fail(f"{variable.path} became infinite or not a number", step)
+        if validation and not math.isfinite(validation.loss):
+            self._fail("the validation loss became infinite or not a number", step)
+
+    def _fail(self, what: str, step: int) -> NoReturn:
+        skip = "" if self._skipping else ", or leave out such updates with --skip_nonfinite"
+        raise UserError(
+            f"{what} at step {step} (phase {self._phase.name}, learning rate"
+            f" {self._phase.learning_rate:g}); nothing of it was saved, and the checkpoint before"
+            f" it stays; lower the rate in another --workdir{skip}"
+        )
+
+    @property
+    def _skipping(self) -> bool:
+        return self._run.config.skip_nonfinite
 
     def _rate_of_last_step(self) -> float:
-        step = int(self._run.state.step) - 1 - self._first_step
+        step = int(self._optimizer.iterations) - 1
         return float(self._rate(step) if callable(self._rate) else self._rate)
 
     def _note_start(self) -> None:

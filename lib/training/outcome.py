@@ -1,31 +1,37 @@
 """What a run comes to: its best checkpoint, on pictures that no choice was made by."""
 
+import dataclasses
+import math
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from lib.config import Config
+from lib import faults, run_folder
+from lib.config import PHASES, Config
 from lib.data.dataset import Subset
 from lib.errors import UserError
 from lib.model.engine import cut
+from lib.model.freezing import Row, freeze, layer_index, layer_table
+from lib.model.gradcam import make_gradcam
 from lib.model.network import Network, weights_sha256
-from lib.reporting import plots
+from lib.reporting import diagnostics, plots
 from lib.reporting.history import Epoch
+from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.progress import say
+from lib.reporting.report import REPORT
 from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
 from lib.training.checkpoints import Checkpoints, step_of
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed
+from lib.training.rival import Rival
 from lib.training.run import Run, build_network
 from lib.training.steps import make_evaluation_step
 from lib.training.stopping import StopRequest
-
-_SHOWN = 16  # pictures in the grid of predictions
 
 
 def finish(run: Run) -> None:
@@ -47,48 +53,110 @@ def finish(run: Run) -> None:
     began = monotonic()
     journal = run.state.journal
     best_step = load_best(run.network, run.best, run.folder)
+    if best_step != journal.best.step:
+        raise UserError(
+            f"{run.folder / 'best'} holds the weights of step {best_step}, but the best epoch ended"
+            f" at step {journal.best.step}: train on by more epochs, or start in another --workdir"
+        )
     test = evaluate_network(run.network, run.dataset.test, run.config, run.stop)
-    _show_predictions(run, test)
-    run.reports.test(best_step, test.loss, test.accuracy)
-    last, validated = journal.history[-1], len(run.dataset.validation)
-    write_json(
-        path,
-        {
-            "phase": run.state.phase.numpy().decode(),
-            "epoch": last.epoch,
-            "step": last.step,
-            "weights_sha256": sha256,
-            "train": {"loss": last.train_loss, "accuracy": last.train_accuracy},
-            "validation": _validation(last, validated),
-            "best": {
-                "epoch": journal.best.epoch,
-                "step": best_step,
-                "validation": _validation(journal.best, validated),
-            },
-            "test": summary(test),
-            **_timing(run, monotonic() - began),
-        },
+    run.stop.heed()
+    faults.point("outcome")
+    judged = test.of(run.dataset.test)
+    explain = make_gradcam(run.network)
+    figures = summary(test, judged.classes)
+    write_predictions(
+        run.folder / "predictions.csv",
+        zip(judged.names, *judged.words(judged.first(test.count)), strict=True),
     )
+    run.reports.test(judged, figures, best_step)
+    for name, figure in diagnostics.figures(judged, explain).items():
+        run.reports.pictures(name, figure, int(run.state.step), "test")
+    last, validated = journal.history[-1], len(run.dataset.validation)
+    result = {
+        "phase": run.state.phase.numpy().decode(),
+        "epoch": last.epoch,
+        "step": last.step,
+        "weights_sha256": sha256,
+        "skipped_updates": int(run.state.skipped),
+        "train": {"loss": _known(last.train_loss), "accuracy": _known(last.train_accuracy)},
+        "validation": _validation(last, validated),
+        "best": {
+            "epoch": journal.best.epoch,
+            "step": best_step,
+            "validation": _validation(journal.best, validated),
+        },
+        "test": figures,
+        **_timing(run, monotonic() - began),
+    }
+    layers = _layer_tables(run)
+    saved = dataclasses.asdict(run_folder.require_saved(run.folder))
+    run.reports.page(saved, journal.history, layers, result, judged, explain)
+    run.reports.flush()
+    # The last of all: where it is, all else is.
+    write_json(path, result)
     say(_sentence("Test set", test, best_step))
+    say(f"All of it on one page: {run.folder / REPORT}")
 
 
-def evaluate_best(folder: Path, config: Config, subset: Subset, directory: str | None) -> None:
+def evaluate_best(
+    folder: Path,
+    config: Config,
+    subset: Subset,
+    directory: str | None,
+    rival: Rival | None,
+    stop: StopRequest,
+) -> None:
     """Measures the best checkpoint of a run on a set, prints it and writes `evaluation.json`.
+
+    The figures go into the folder `evaluation`.
 
     Args:
         folder: of the run.
         config: what the run is.
         subset: the pictures.
         directory: where they are from; None for the test set of the run.
+        rival: another run to be compared on the same pictures.
+        stop: whether the program was asked to end.
     """
     network = build_network(config, len(subset.classes))
     step = load_best(network, Checkpoints(folder / "best", keep=1), folder)
-    evaluation = evaluate_network(network, subset, config, StopRequest())
-    write_json(
-        folder / "evaluation.json",
-        {"directory": directory, "step": step, **summary(evaluation)},
-    )
+    evaluation = evaluate_network(network, subset, config, stop)
+    for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(network)).items():
+        plots.save(figure, folder / "evaluation" / f"{name}.png")
+    found = {"directory": directory, "step": step, **summary(evaluation, subset.classes)}
     say(_sentence(directory or "Test set", evaluation, step))
+    if rival:
+        found["against"] = _compared(evaluation, rival, stop)
+    write_json(folder / "evaluation.json", found)
+
+
+def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[str, Any]:
+    """Measures the rival on the same pictures, and says which of the two is better, if any."""
+    network = build_network(rival.config, len(rival.subset.classes))
+    step = load_best(network, Checkpoints(rival.folder / "best", keep=1), rival.folder)
+    other = evaluate_network(network, rival.subset, rival.config, stop)
+    test = mcnemar(evaluation.predicted == evaluation.labels, other.predicted == evaluation.labels)
+    say(_sentence(str(rival.folder), other, step))
+    say(
+        f"This run alone is right on {test.only_first} pictures, {rival.folder} alone on"
+        f" {test.only_second}: p = {test.p_value:.3g} by McNemar's exact test"
+    )
+    if rival.seen:
+        say(
+            f"warning: {rival.seen} of these pictures were used to train or to choose"
+            f" {rival.folder}, which favours it; compare on others with --test_dir"
+        )
+    return {
+        "directory": str(rival.folder),
+        "step": step,
+        "loss": other.loss,
+        "accuracy": other.accuracy,
+        "accuracy_interval": list(wilson_interval(other.correct, other.count)),
+        "seen": rival.seen,
+        "only_this_correct": test.only_first,
+        "only_other_correct": test.only_second,
+        "p_value": test.p_value,
+    }
 
 
 def load_best(network: Network, best: Checkpoints, folder: Path) -> int:
@@ -119,7 +187,7 @@ def evaluate_network(
     return evaluate(feed, make_evaluation_step(engine, network.head), stop)
 
 
-def summary(evaluation: Evaluation) -> dict[str, Any]:
+def summary(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
     """The figures of an evaluation, the accuracy with its 95 % confidence interval."""
     interval = wilson_interval(evaluation.correct, evaluation.count)
     return {
@@ -127,7 +195,13 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "accuracy": evaluation.accuracy,
         "accuracy_interval": list(interval),
         "count": evaluation.count,
+        **metrics(evaluation.labels, evaluation.predicted, evaluation.probabilities, classes),
     }
+
+
+def _known(number: float) -> float | None:
+    """A number that JSON can hold; an epoch whose updates were all left out has none."""
+    return None if math.isnan(number) else number
 
 
 def _validation(row: Epoch, count: int) -> dict[str, Any]:
@@ -163,23 +237,15 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def _show_predictions(run: Run, test: Evaluation) -> None:
-    """Lists what the network says of each test picture, and draws the first ones."""
-    classes, subset = run.dataset.classes, run.dataset.test
-    true = [classes[label] for label in test.labels]
-    predicted = [classes[label] for label in test.predicted]
-    certainty = test.probabilities[np.arange(test.count), test.predicted]
-    write_predictions(
-        run.folder / "predictions.csv",
-        zip(subset.names, true, predicted, certainty, strict=True),
-    )
-    pixels = subset.pixels(np.arange(min(_SHOWN, test.count)))
-    grid = plots.predictions(pixels, true[:_SHOWN], predicted[:_SHOWN], certainty[:_SHOWN])
-    step = int(run.state.step)
-    run.reports.pictures("predictions", grid, step)
-    counts = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(counts, (test.labels, test.predicted), 1)
-    run.reports.pictures("confusion", plots.confusion(counts, classes), step)
+def _layer_tables(run: Run) -> dict[str, list[Row]]:
+    """What was frozen and what was trained in each phase that the run has been through."""
+    tables = {}
+    for name in PHASES:
+        if run.state.journal.epochs_of(name):
+            at = run.config.phase(name).trained_from
+            freeze(run.network, None if at is None else layer_index(run.network.backbone, at))
+            tables[name] = layer_table(run.network)
+    return tables
 
 
 def _sentence(what: str, evaluation: Evaluation, step: int) -> str:

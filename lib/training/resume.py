@@ -9,8 +9,8 @@ import tensorflow as tf
 from lib.config import OF_FINETUNE, Config
 from lib.errors import UserError
 from lib.model.freezing import layer_index
-from lib.model.network import Network
-from lib.run_folder import require_same
+from lib.model.network import Network, weights_sha256
+from lib.run_folder import Saved, require_same, saved
 from lib.training.checkpoints import Checkpoints
 from lib.training.optimizers import build_optimizer
 from lib.training.state import State
@@ -35,16 +35,74 @@ def restore(
     In this order:
       1. the newest good checkpoint of the run;
       2. else, the head that it has finished;
-      3. else, the pretrained weights, which the network has already.
+      3. else, the head of `--from_run`, which `other_head` brings;
+      4. else, the pretrained weights, which the network has already.
 
     Returns:
-        The checkpoint, which also holds the phase's optimizer in the first case; None in the third.
+        The checkpoint, which also holds the phase's optimizer in the first case; None in the
+        last two.
     """
     path = checkpoints.newest_good() or heads.newest_good()
     if path is not None:
-        checkpoint = tf.train.Checkpoint(model=network.model, state=state)
-        checkpoint.restore(str(path)).expect_partial().assert_existing_objects_matched()
+        _restore(path, model=network.model, state=state)
     return path
+
+
+def other_head(
+    network: Network,
+    config: Config,
+    classes: list[str],
+    before: Saved | None,
+    restored: Path | None,
+) -> dict[str, str | None]:
+    """Gives a run that begins the network with which another run's head phase ended.
+
+    Args:
+        network: to be given the weights.
+        config: says in `from_run` which run that is, if any.
+        classes: of this run.
+        before: what this run was at its last start; None for a new one.
+        restored: the checkpoint of its own that this run goes on from, which is all it needs.
+
+    Returns:
+        What identifies the head: the digest of the network's weights.
+
+    Raises:
+        UserError: that run has no finished head, or one that does not fit.
+    """
+    if config.from_run is None:
+        return {"head_sha256": None}
+    recorded = before and before.facts.get("head_sha256")
+    if restored and recorded and before.flags["from_run"] == config.from_run:
+        return {"head_sha256": recorded}
+    source = Path(config.from_run)
+    if source.resolve() == Path(config.workdir).resolve():
+        raise UserError(f"--from_run={source} is this run's own --workdir; give another of the two")
+    other = saved(source)
+    if other is None:
+        raise UserError(f"--from_run={source} holds no run; give the folder of one")
+    mine = {"classes": classes, "alpha": config.alpha, "image_size": config.image_size}
+    theirs = {name: (other.facts | other.flags).get(name) for name in mine}
+    for name, value in mine.items():
+        if theirs[name] != value:
+            raise UserError(
+                f"--from_run={source} has {name} {theirs[name]}, and this run {value}: they must be"
+                " the same for its head to fit; give another run, or train a head here"
+            )
+    path = Checkpoints(source / "head", keep=1).newest_good()
+    if path is None:
+        raise UserError(
+            f"--from_run={source} has no finished head: train it first, with --workdir={source}"
+            " --phase=head"
+        )
+    _restore(path, model=network.model)
+    return {"head_sha256": weights_sha256(network.model.variables)}
+
+
+def _restore(path: Path, **objects: Any) -> None:
+    """Brings objects to what a checkpoint holds of them."""
+    status = tf.train.Checkpoint(**objects).restore(str(path)).expect_partial()
+    status.assert_existing_objects_matched()
 
 
 def require_continuable(

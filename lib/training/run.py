@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lib import run_folder
+from lib.atomic import remove_leftovers
 from lib.config import Config
 from lib.data.augment import augment
 from lib.data.dataset import Dataset
@@ -80,7 +81,8 @@ def build_network(config: Config, classes: int) -> Network:
         UserError: the weights cannot be had or do not fit.
     """
     network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
-    load_pretrained(network.backbone, config.weights, config.alpha, bar)
+    if not config.from_run:
+        load_pretrained(network.backbone, config.weights, config.alpha, bar)
     return network
 
 
@@ -91,6 +93,7 @@ def open_run(
     dataset: Dataset,
     before: run_folder.Saved | None,
     started: float,
+    stop: StopRequest,
 ) -> Iterator[Run]:
     """Opens a run where it stands, or a new one.
 
@@ -100,6 +103,7 @@ def open_run(
         dataset: its pictures.
         before: what the run was at its last start; None for a new one.
         started: when the program was, by `time.monotonic`.
+        stop: whether the run was asked to end; from here on to be heeded.
 
     Raises:
         UserError: the configuration cannot be trained, or is not that of the run.
@@ -124,13 +128,19 @@ def open_run(
         run_folder.require_same(folder, before.facts, facts)
         restored = resume.restore(network, state, checkpoints, heads)
         resume.require_continuable(folder, config, before.flags, state)
+    head = resume.other_head(network, config, facts["classes"], before, restored)
+    if before:
+        run_folder.require_same(folder, before.facts, head)
+    facts |= head
+    remove_leftovers(folder)
     run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:
         say(f"Resuming at step {int(state.step)}")
     with contextlib.closing(reports):
-        reports.configuration(config.to_json() | facts)
+        reports.configuration(config.to_json(), facts)
         _show_training_pictures(dataset, config, reports)
+        stop.defer()
         yield Run(
             folder=folder,
             config=config,
@@ -143,7 +153,7 @@ def open_run(
             best=Checkpoints(folder / "best", keep=1),
             heads=heads,
             reports=reports,
-            stop=StopRequest(),
+            stop=stop,
         )
 
 
@@ -154,6 +164,6 @@ def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) 
     names = [dataset.classes[label] for label in dataset.train.labels[shown]]
     reports.pictures("training_samples", plots.training_samples(pictures, names), step=0)
     copies = np.repeat(pictures[:1], 9, axis=0)
-    varied = augment(copies, config.seed, tf.constant(0, tf.int64), config.rotation)
+    varied = augment(copies, config.seed, 0, config.rotation)
     nine = np.clip(np.rint(varied), 0, 255).astype(np.uint8)
     reports.pictures("augmentation", plots.augmentation(pictures[0], nine), step=0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import tensorflow as tf
 
@@ -71,7 +72,10 @@ class State(tf.Module):
         loss_sum: float64, sum of the losses of the unfinished epoch's examples.
         correct: int64, how many of them were classified correctly.
         count: int64, how many there were.
-        failed_step: int64, the first step whose loss or gradient was not finite; -1 if none.
+        failed_step: int64, the step at which training cannot go on, as its loss or gradient is not
+            finite; -1 if none.
+        skipped: int64, updates left out for that reason.
+        skipped_in_a_row: int64, how many of them since the last that was made.
     """
 
     def __init__(self):
@@ -82,6 +86,8 @@ class State(tf.Module):
         self.correct = tf.Variable(0, dtype=tf.int64)
         self.count = tf.Variable(0, dtype=tf.int64)
         self.failed_step = tf.Variable(-1, dtype=tf.int64)
+        self.skipped = tf.Variable(0, dtype=tf.int64)
+        self.skipped_in_a_row = tf.Variable(0, dtype=tf.int64)
         self._journal = tf.Variable(Journal().to_json())
 
     @property
@@ -104,10 +110,14 @@ class State(tf.Module):
         self.correct.assign_add(tf.reduce_sum(tf.cast(correct, tf.int64)))
         self.count.assign_add(tf.size(losses, tf.int64))
 
+    def metrics(self) -> tuple[float, float]:
+        """Mean loss and accuracy of the epoch so far; NaN where there are none."""
+        count = float(self.count) or math.nan
+        return float(self.loss_sum) / count, float(self.correct) / count
+
     def take_metrics(self) -> tuple[float, float]:
         """Mean loss and accuracy of the epoch so far; the next one starts from nothing."""
-        count = float(self.count)
-        means = float(self.loss_sum) / count, float(self.correct) / count
+        means = self.metrics()
         for variable in (self.loss_sum, self.correct, self.count):
             variable.assign(tf.zeros_like(variable))
         return means

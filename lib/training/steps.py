@@ -11,6 +11,7 @@ from lib.training.losses import cross_entropy, predicted_classes
 from lib.training.state import State
 
 TrainStep = Callable[[Features, tf.Tensor], None]
+GradientStep = Callable[[Features, tf.Tensor], list[tf.Tensor]]
 EvaluationStep = Callable[[Features, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
@@ -22,11 +23,12 @@ def make_train_step(
     state: State,
     dropout: float,
     seed: int,
+    patience: int = 1,
 ) -> TrainStep:
     """Builds the training step of a phase.
 
-    A step whose loss or gradient is not finite changes no weight, nor does any after it; the loop
-    finds its number in `state.failed_step`.
+    A step whose loss or gradient is not finite changes no weight. After as many of them in a row as
+    there is patience for, no step does any more; the loop finds it in `state.failed_step`.
 
     Args:
         engine: computes pooled features from the features at the cut.
@@ -36,30 +38,78 @@ def make_train_step(
         state: is moved on by one step, and given the step's loss and accuracy.
         dropout: part of the pooled features dropped.
         seed: of the dropout masks.
+        patience: steps in a row without an update that end training; 1 bears none.
 
     Returns:
         A function of a batch's features and labels (int32 [n]); the batch may be of any size.
     """
     optimizer.build(variables)
+    differentiate = _make_differentiate(engine, head, variables, state, dropout, seed)
 
     @tf.function(input_signature=_signature(engine))
     def train_step(features: Features, labels: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            pooled = engine.suffix(features)
-            logits = head(drop(pooled, dropout, seed, state.step))
-            losses = cross_entropy(logits, labels)
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-
+        logits, losses, loss, gradients = differentiate(features, labels)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in (loss, *gradients)])
-        if not finite and state.failed_step < 0:
-            state.failed_step.assign(state.step)
         if state.failed_step < 0:
-            optimizer.apply(gradients, variables)
-            state.record(losses, predicted_classes(logits) == labels)
-            state.step.assign_add(1)
+            if finite:
+                optimizer.apply(gradients, variables)
+                state.record(losses, predicted_classes(logits) == labels)
+                state.skipped_in_a_row.assign(0)
+                state.step.assign_add(1)
+            elif state.skipped_in_a_row + 1 < patience:
+                state.skipped.assign_add(1)
+                state.skipped_in_a_row.assign_add(1)
+                state.step.assign_add(1)
+            else:
+                state.failed_step.assign(state.step)
 
     return train_step
+
+
+def make_gradient_step(
+    engine: Engine,
+    head: keras.layers.Layer,
+    variables: Sequence[keras.Variable],
+    state: State,
+    dropout: float,
+    seed: int,
+) -> GradientStep:
+    """Builds the function that looks ahead: the gradients of the step to come, for its batch.
+
+    See `make_train_step` for the arguments; nothing is changed.
+    """
+    differentiate = _make_differentiate(engine, head, variables, state, dropout, seed)
+
+    @tf.function(input_signature=_signature(engine))
+    def gradient_step(features: Features, labels: tf.Tensor) -> list[tf.Tensor]:
+        return differentiate(features, labels)[-1]
+
+    return gradient_step
+
+
+def _make_differentiate(
+    engine: Engine,
+    head: keras.layers.Layer,
+    variables: Sequence[keras.Variable],
+    state: State,
+    dropout: float,
+    seed: int,
+):
+    """A function of a batch to its logits, losses, mean loss and gradients, for use in a graph."""
+
+    def differentiate(features: Features, labels: tf.Tensor):
+        with tf.GradientTape() as tape:
+            # The names are for those who look at the graph.
+            with tf.name_scope("backbone"):
+                pooled = engine.suffix(features)
+            with tf.name_scope("head"):
+                logits = head(drop(pooled, dropout, seed, state.step))
+            with tf.name_scope("loss"):
+                losses = cross_entropy(logits, labels)
+                loss = tf.reduce_mean(losses)
+        return logits, losses, loss, tape.gradient(loss, [each.value for each in variables])
+
+    return differentiate
 
 
 def make_evaluation_step(engine: Engine, head: keras.layers.Layer) -> EvaluationStep:

@@ -1,23 +1,38 @@
 """Stopping on request: SIGINT and SIGTERM let the step finish and a checkpoint be written."""
 
 import signal
+import sys
 from types import FrameType
 
 from lib.errors import Stopped
+from lib.reporting.progress import say
 
 
 class StopRequest:
-    """Remembers the first signal; the second one ends the process at once, as signals do."""
+    """What the first signal does; the second one ends the process at once, as signals do.
+
+    At first it ends the program where it is: nothing has been done that is not on the disk. From
+    `defer` on it is remembered, until `heed` is called where stopping is safe.
+    """
 
     def __init__(self):
         self._number: int | None = None
+        self._deferred = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        self._number = number
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
+        self._number = number
+        if not self._deferred:
+            stopped = Stopped(number)
+            say(str(stopped))
+            sys.exit(stopped.exit_code)  # passes every `except Exception` of a library
+
+    def defer(self) -> None:
+        """From now on there is something to save first."""
+        self._deferred = True
 
     def heed(self) -> None:
         """To be called where stopping is safe.

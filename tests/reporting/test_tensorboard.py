@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lib.reporting import plots
 from lib.reporting.tensorboard import Summaries
@@ -34,6 +35,10 @@ def train(summaries, first, last):
         summaries.scalars("train", step, {"loss": 1 / step, "accuracy": 1 - 1 / step})
         if step % 4 == 0:
             summaries.scalars("validation", step, {"loss": 2 / step})
+            summaries.picture("validation", "mistakes", np.full((4, 4, 3), step, np.uint8), step)
+            positive, scores = np.arange(step) % 3 == 0, np.linspace(0, 1, step)
+            summaries.precision_recall("validation", positive, scores, "every third", step)
+            summaries.histograms("train", {"weights/kernel": np.arange(step) / step}, step)
 
 
 def test_scalars_of_all_splits_share_their_tags(tmp_path):
@@ -57,7 +62,7 @@ def test_an_unknown_split_is_refused(tmp_path):
 def test_figures_and_texts_come_back_as_they_were(tmp_path):
     figure = plots.confusion(np.eye(2, dtype=int), ["cats", "dogs"])
     with Summaries(tmp_path, resume_step=0) as summaries:
-        summaries.figure("confusion", figure, step=7)
+        summaries.picture("train", "confusion", plots.pixels(figure), step=7)
         summaries.text("validation", "layers", "**frozen**", step=0)
     text, (_, tag, step, (width, height, png)) = sorted(points(tmp_path), reverse=True)
     assert text == ("validation", "layers", 0, b"**frozen**")
@@ -89,7 +94,7 @@ def test_a_point_that_is_there_already_is_not_written_twice(tmp_path):
             train(summaries, 0, 4)
             once = points(tmp_path)
     assert points(tmp_path) == once
-    assert len({point[:3] for point in once}) == len(once) == 11
+    assert len({point[:3] for point in once}) == len(once) == 14
 
 
 @settings(max_examples=10, deadline=None)
@@ -190,3 +195,61 @@ def test_tensorboard_reads_a_resumed_run_as_one_series(tmp_path):
     assert [event.step for event in losses] == list(range(1, STEPS + 1))
     assert [event.step for event in validation_board.Tensors("loss")] == [0, 4, 8, 12]
     assert train_board.SummaryMetadata("loss").plugin_data.plugin_name == "scalars"
+
+
+def graph_of_a_sum():
+    return tf.function(lambda x: x + 1).get_concrete_function(tf.TensorSpec((), tf.float32)).graph
+
+
+def test_each_kind_of_point_is_still_of_its_kind_after_a_restart(tmp_path):
+    with Summaries(tmp_path, resume_step=0) as summaries:
+        train(summaries, 0, 8)
+        summaries.graph("train", "train_step/head", graph_of_a_sum(), step=0)
+    with Summaries(tmp_path, resume_step=4) as summaries:
+        train(summaries, 4, 8)
+    boards = {
+        split: EventAccumulator(str(tmp_path / split)).Reload() for split in ("train", "validation")
+    }
+    for split, tag, plugin in (
+        ("train", "loss", "scalars"),
+        ("train", "weights/kernel", "histograms"),
+        ("train", "train_step/head", "graph_run_metadata_graph"),
+        ("train", "layers", "text"),
+        ("validation", "mistakes", "images"),
+        ("validation", "precision_recall/pr_curves", "pr_curves"),
+    ):
+        assert boards[split].SummaryMetadata(tag).plugin_data.plugin_name == plugin
+    curves = boards["validation"].Tensors("precision_recall/pr_curves")
+    assert [event.step for event in curves] == [4, 8]
+
+
+def test_a_precision_recall_curve_holds_the_counts_at_each_threshold(tmp_path):
+    positive, scores = np.array([True, False, True, False]), np.array([0.9, 0.8, 0.6, 0.3])
+    with Summaries(tmp_path, resume_step=0) as summaries:
+        summaries.precision_recall("test", positive, scores, "", step=3)
+    ((_, tag, step, counts),) = points(tmp_path)
+    assert (tag, step) == ("precision_recall/pr_curves", 3)
+    true_positives, false_positives = np.array(counts)[:2]
+    assert (true_positives[0], false_positives[0]) == (2, 2)  # at the threshold 0
+    assert (true_positives[100], false_positives[100]) == (2, 1)  # at 0.5
+    assert (true_positives[170], false_positives[170]) == (1, 0)  # at 0.85
+
+
+def test_what_a_run_is_stands_there_once_as_the_last_start_has_it(tmp_path):
+    for epochs in (1, 2):
+        with Summaries(tmp_path, resume_step=5) as summaries:
+            summaries.describe("run", "text", {"head_epochs": epochs, "optimizer": "adam"})
+    board = EventAccumulator(str(tmp_path)).Reload()
+    content = board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    flags = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert flags["head_epochs"].number_value == 2 and flags["optimizer"].string_value == "adam"
+    for tag in ("configuration", "custom_scalars__config__", "_hparams_/session_start_info"):
+        assert len(board.Tensors(tag)) == 1
+
+
+def test_scores_of_a_network_that_has_overflowed_do_no_harm(tmp_path):
+    scores = np.array([np.nan, 0.5], np.float32)
+    with Summaries(tmp_path, resume_step=0) as summaries:
+        summaries.precision_recall("test", np.array([True, False]), scores, "", step=3)
+        summaries.histograms("train", {"gradients/kernel": np.array([np.inf, 0.5])}, step=3)
+    assert len(points(tmp_path)) == 2

@@ -3,12 +3,12 @@
 Every pose fills about the square from -1 to 1, its feet at the bottom.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from lib.data.drawn.canvas import Canvas, Point, oval, smooth
-from lib.data.drawn.coats import Coat, furry, random_coat
+from lib.data.drawn.coats import PATTERNS, Coat, furry, random_coat
 from lib.data.drawn.heads import Head
 
 Tail = Callable[[Canvas, Coat, float, float, Random], None]
@@ -22,11 +22,13 @@ class Animal:
 
     head: Head
     tail: Tail
+    patterns: Sequence[str] = PATTERNS  # of the coat; one named twice is twice as frequent
 
 
 def draw_animal(canvas: Canvas, rng: Random, animal: Animal) -> None:
     """Draws the animal with a coat and in a pose of its own."""
-    rng.choice([_portrait, _sitting, _standing, _lying])(canvas, animal, random_coat(rng), rng)
+    pose = rng.choice([_portrait, _sitting, _standing, _lying])
+    pose(canvas, animal, random_coat(rng, patterns=animal.patterns), rng)
 
 
 def long_tail(canvas: Canvas, coat: Coat, x: float, y: float, rng: Random) -> None:

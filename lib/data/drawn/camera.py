@@ -10,8 +10,8 @@ def photographed(drawing: Image.Image, rng: Random) -> Image.Image:
     picture = ImageChops.multiply(drawing, _light(drawing.size, rng))
     picture = ImageEnhance.Brightness(picture).enhance(rng.uniform(0.95, 1.35))
     picture = ImageEnhance.Color(picture).enhance(rng.uniform(0.75, 1.3))
-    picture = picture.filter(ImageFilter.GaussianBlur(rng.choice([0, 0, 0, 0.5, 0.8])))
-    return _grainy(picture, rng.uniform(0.02, 0.12), rng)
+    picture = picture.filter(ImageFilter.GaussianBlur(rng.choice([0.8, 1.0, 1.2])))
+    return _grainy(picture, rng.uniform(0.0, 0.06), rng)
 
 
 def _light(size: tuple[int, int], rng: Random) -> Image.Image:

@@ -20,7 +20,7 @@ FURS = [
     (224, 178, 104),  # golden
     (192, 190, 188),  # silver
 ]
-_PATTERNS = ["plain", "stripes", "patches", "spots", "bib", "saddle"]
+PATTERNS = ("plain", "stripes", "patches", "spots", "bib", "saddle")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,10 @@ class Coat:
         return mix(self.base, BLACK, 0.45)
 
 
-def random_coat(rng: Random, colours: Sequence[Colour] = FURS) -> Coat:
-    """Returns a coat; cats and dogs choose from the same ones, so colour does not tell them."""
+def random_coat(
+    rng: Random, colours: Sequence[Colour] = FURS, patterns: Sequence[str] = PATTERNS
+) -> Coat:
+    """Returns a coat with some of the `colours` and one of the `patterns`."""
     base = rng.choice(colours)
     # Marks that hardly differ from the base would not be seen.
     mark = rng.choice([c for c in colours if abs(sum(c) - sum(base)) > 120])
@@ -49,7 +51,7 @@ def random_coat(rng: Random, colours: Sequence[Colour] = FURS) -> Coat:
         base=base,
         mark=mark,
         pale=mix(base, WHITE, rng.choice([0.25, 0.6, 0.95])),
-        pattern=rng.choice(_PATTERNS),
+        pattern=rng.choice(patterns),
         fluff=rng.choice([0.0, 0.0, 0.03, 0.06]),
         ink=rng.choice([0.0, 0.025, 0.04]),
     )

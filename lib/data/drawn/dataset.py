@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lib import Progress
+from lib import Progress, faults
 from lib.data.drawn.picture import draw_picture
 from lib.errors import UserError
 
@@ -56,6 +56,7 @@ def draw_cats_and_dogs(
                 (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
                 (unfinished / name).write_bytes(jpeg)
                 advance(1)
+            faults.point("drawn")
             os.replace(unfinished, root)
     except OSError as error:
         raise UserError(

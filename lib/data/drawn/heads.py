@@ -33,7 +33,7 @@ def cat_head(canvas: Canvas, coat: Coat, rng: Random) -> None:
 def dog_head(canvas: Canvas, coat: Coat, rng: Random) -> None:
     """Draws a dog's face: hanging or upright ears, a long muzzle, a big nose, maybe a tongue."""
     look = rng.uniform(-0.3, 0.3)
-    ears = rng.choice([_hanging_ear, _hanging_ear, _hanging_ear, _folded_ear, _upright_ear])
+    ears = rng.choice([_hanging_ear] * 7 + [_folded_ear] * 2 + [_upright_ear])
     size = rng.uniform(0.85, 1.25)
     if ears is not _hanging_ear:
         for side in (-1, 1):
@@ -134,7 +134,7 @@ def _whiskers(canvas: Canvas, look: float, rng: Random) -> None:
             start = (look + side * 0.25, 0.42 + level * 0.6)
             end = (look + side * rng.uniform(1.0, 1.3), 0.4 + level * 2.2 + droop)
             bend = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 - 0.06)
-            canvas.stroke([start, bend, end], 0.025, colour)
+            canvas.stroke([start, bend, end], 0.035, colour)
 
 
 def _long_muzzle(canvas: Canvas, look: float, length: float, coat: Coat, rng: Random) -> None:
@@ -148,8 +148,8 @@ def _long_muzzle(canvas: Canvas, look: float, length: float, coat: Coat, rng: Ra
     bridge = [(look * 0.7 - 0.2, -0.3), (look * 0.7 + 0.2, -0.3)]
     snout = [(x + wide, tip + 0.1), (x + wide * 0.75, tip + 0.5), (x, tip + 0.55),
              (x - wide * 0.75, tip + 0.5), (x - wide, tip + 0.1)]  # fmt: skip
-    canvas.blob(bridge + snout, mix(coat.pale, BLACK, 0.2))
+    canvas.blob(bridge + snout, mix(coat.pale, BLACK, 0.35))
     canvas.blob([(px * 0.96 + x * 0.04, py - 0.03) for px, py in bridge + snout], coat.pale)
-    canvas.polygon(oval(x, tip, 0.24, 0.17), mix(coat.dark, BLACK, 0.8))
+    canvas.polygon(oval(x, tip, 0.28, 0.2), mix(coat.dark, BLACK, 0.8))
     canvas.ellipse(x - 0.07, tip - 0.06, 0.07, 0.04, (255, 255, 255, 150))
     smile(canvas, x, tip + 0.15, 0.28, rng)

@@ -1,0 +1,211 @@
+"""The programs that are compared, and the one piece of work that all of them are given."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measure import ROOT, cost_of
+from lib.config import user_cache
+from lib.data.drawn import draw_cats_and_dogs
+from lib.data.listing import Picture
+from lib.data.splits import Splits, limited, split_folder
+from lib.reporting.progress import bar
+from lib.runtime import cores
+
+PEERS = ROOT / "benchmarks" / "peers"
+# Not imported from lib.model.weights: TensorFlow would come with it and swell this process.
+EMBEDDED = ROOT / "lib" / "model" / "embedded" / "mobilenet_v2_0.35_96_drawn.weights.h5"
+
+
+@dataclass(frozen=True)
+class Work:
+    """The recipe: a new head on the frozen backbone, then fine-tuning from layer 100 on.
+
+    Attributes:
+        data: holds train/, validation/ and test/, so that everyone sees the same splits.
+        scratch: a folder for what the runs leave behind.
+        weights: a Keras weight file of MobileNetV2 without top.
+        alpha: width of the network.
+        image_size: pixels.
+        head_epochs: of Adam at 1e-4, as everyone's defaults have it.
+        finetune_epochs: of RMSprop at 1e-5.
+        threads: processor threads.
+    """
+
+    data: Path
+    scratch: Path
+    weights: Path
+    alpha: float
+    image_size: int
+    head_epochs: int
+    finetune_epochs: int
+    threads: int
+
+    @property
+    def run_folder(self) -> Path:
+        """Where Thaw's latest run is."""
+        return self.scratch / "run"
+
+    def flags(self) -> list[str]:
+        """The flags that all programs share."""
+        names = ("weights", "alpha", "image_size", "head_epochs", "finetune_epochs", "threads")
+        return [f"--{name}={getattr(self, name)}" for name in names]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of a program took and came to.
+
+    Attributes:
+        seconds: by phase: training and validation; "total" is the life of the process.
+        peak_memory_mb: its largest resident set, in MiB.
+        validation_accuracy: after the last epoch.
+        test_accuracy: at the end.
+    """
+
+    seconds: dict[str, float]
+    peak_memory_mb: float
+    validation_accuracy: float
+    test_accuracy: float
+
+
+Contender = Callable[[Work], Run]
+
+
+def thaw(work: Work) -> Run:
+    """This program, its caches cold: the peers decode their pictures in each run, too."""
+    folder = work.run_folder
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(work.scratch / "cache" / "thaw", ignore_errors=True)
+    cost = cost_of(
+        [
+            sys.executable,
+            "train.py",
+            f"--dataset={work.data}",
+            f"--workdir={folder}",
+            *work.flags(),
+        ],
+        {"XDG_CACHE_HOME": str(work.scratch / "cache")},
+    )
+    result = json.loads((folder / "result.json").read_text())
+    return Run(
+        result["seconds"] | {"total": cost.seconds},
+        cost.peak_memory_mb,
+        result["validation"]["accuracy"],
+        result["test"]["accuracy"],
+    )
+
+
+def keras_fit(work: Work) -> Run:
+    """Keras' `fit`, with the data pipeline and the augmentation of the well-known tutorial."""
+    return _peer(sys.executable, "keras_fit.py", work)
+
+
+def torch_timm(python: str) -> Contender:
+    """PyTorch and timm, in the environment of that interpreter."""
+    return lambda work: _peer(python, "torch_timm.py", work)
+
+
+def _peer(python: str, script: str, work: Work) -> Run:
+    cost = cost_of([python, PEERS / script, f"--data={work.data}", *work.flags()])
+    said = json.loads(cost.output.splitlines()[-1])
+    return Run(
+        said["seconds"] | {"total": cost.seconds},
+        cost.peak_memory_mb,
+        said["validation_accuracy"],
+        said["test_accuracy"],
+    )
+
+
+def alternate(contenders: dict[str, Contender], work: Work, repeats: int) -> dict[str, list[Run]]:
+    """Runs everyone in turn, several times over: what else the machine does hits all alike."""
+    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    for repeat in range(1, repeats + 1):
+        for name, contender in contenders.items():
+            run = contender(work)
+            runs[name].append(run)
+            seconds = " ".join(f"{phase} {s:.1f} s" for phase, s in run.seconds.items())
+            print(
+                f"{repeat}/{repeats} {name}: {seconds}, {run.peak_memory_mb:.0f} MiB,"
+                f" validation {run.validation_accuracy:.4f}, test {run.test_accuracy:.4f}",
+                flush=True,
+            )
+    return runs
+
+
+def add_flags(parser: argparse.ArgumentParser, epochs: int) -> None:
+    """Adds the flags that describe the work; `epochs` is the default for each phase."""
+    # What is not in the environment either is what the program carries with it.
+    weights = os.environ.get("MOBILENET_V2_WEIGHTS")
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("CATS_AND_DOGS_DIR"),
+        type=Path,
+        help="folder with train/ and validation/ [$CATS_AND_DOGS_DIR, or the drawn data set]",
+    )
+    parser.add_argument(
+        "--weights",
+        default=weights or EMBEDDED,
+        type=Path,
+        help="weight file without top [$MOBILENET_V2_WEIGHTS, or the embedded one]",
+    )
+    parser.add_argument("--alpha", default=1.0 if weights else 0.35, type=float)
+    parser.add_argument("--image_size", default=160 if weights else 96, type=int)
+    parser.add_argument("--train_limit", type=int, help="the first N training pictures [all]")
+    parser.add_argument("--eval_limit", type=int, help="likewise for validation and test")
+    parser.add_argument("--head_epochs", default=epochs, type=int, help="at least 1")
+    parser.add_argument("--finetune_epochs", default=epochs, type=int, help="at least 1")
+    parser.add_argument("--threads", default=cores(), type=int)
+
+
+def splits_from(arguments: argparse.Namespace) -> Splits:
+    """The pictures that the flags describe."""
+    splits = split_folder(_data_folder(arguments.data), seed=0)
+    return limited(splits, arguments.train_limit, arguments.eval_limit)
+
+
+def work_from(arguments: argparse.Namespace, splits: Splits, scratch: Path) -> Work:
+    """The work that the flags describe, on these pictures.
+
+    Args:
+        arguments: what `add_flags` parsed.
+        splits: the pictures; one that is listed twice is a file twice.
+        scratch: a folder that may be filled.
+    """
+    for part in ("train", "validation", "test"):
+        _link(getattr(splits, part), splits.classes, scratch / "data" / part)
+    return Work(
+        data=scratch / "data",
+        scratch=scratch,
+        weights=arguments.weights.absolute(),
+        alpha=arguments.alpha,
+        image_size=arguments.image_size,
+        head_epochs=arguments.head_epochs,
+        finetune_epochs=arguments.finetune_epochs,
+        threads=arguments.threads,
+    )
+
+
+def _data_folder(given: Path | None) -> Path:
+    """The given folder, else that of the drawn data set, which is drawn if it has not been yet."""
+    if given:
+        return given
+    drawn = user_cache() / "drawn_cats_and_dogs"
+    if not drawn.exists():
+        draw_cats_and_dogs(drawn, bar)
+    return drawn
+
+
+def _link(pictures: Sequence[Picture], classes: tuple[str, ...], folder: Path) -> None:
+    """Fills a folder of class folders with links to pictures, under numbers for names."""
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        same_class = (picture for picture in pictures if picture.label == label)
+        for number, picture in enumerate(same_class):
+            target = picture.path.absolute()
+            (folder / name / f"{number:05d}{target.suffix}").symlink_to(target)

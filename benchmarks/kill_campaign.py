@@ -1,0 +1,160 @@
+"""Kills a short run again and again at random moments: does it still end in the same bits?
+
+    python -m benchmarks.kill_campaign --kills=200 --seed=0
+
+Runs on the photographs of $CATS_AND_DOGS_DIR with the weights of $MOBILENET_V2_WEIGHTS where both
+are set, else on the drawn data set and weights. Prints a Markdown table of where the kills hit, and
+ends with exit code 1 if any run came to other weights, history, predictions or summaries than the
+undisturbed one.
+"""
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic, sleep
+
+from tests.faults.program import Outcome, Program, differences
+
+_RECIPE = (
+    "--image_size=96",
+    "--batch_size=16",
+    "--train_limit=64",
+    "--eval_limit=32",
+    "--head_epochs=2",
+    "--finetune_epochs=2",
+    "--checkpoint_every=2",
+)
+_LOOK_EVERY = 0.005  # seconds
+
+_START, _END = "start-up", "test set, plots and result"
+
+
+def place_of(trace: Sequence[str]) -> str:
+    """What a process was at when it died.
+
+    Args:
+        trace: the places that it reached, as `lib.faults` names them.
+    """
+    phase = next((p.removeprefix("phase:") for p in reversed(trace) if "phase:" in p), None)
+    if phase is None:
+        return f"{_START}, after TensorFlow's" if "tensorflow" in trace else _START
+    if "outcome" in trace:
+        return _END
+    last = trace[-1]
+    if last.startswith("phase:"):
+        return f"beginning of phase {phase}"
+    if last == "evaluation":
+        return "evaluation, and drawing what it found"
+    if last.endswith((":begin", ":data")) or last.startswith("write:ckpt-"):
+        return "writing a checkpoint"
+    if last.startswith("write:"):
+        return "writing history and plots"
+    return f"training steps of phase {phase}"
+
+
+class Campaign:
+    """Runs of one program, killed at random, and compared with one that was not.
+
+    Args:
+        program: what is started.
+        home: a folder for the runs.
+        seed: of the moments.
+    """
+
+    def __init__(self, program: Program, home: Path, seed: int):
+        self._program = program
+        self._home = home
+        self._random = random.Random(seed)
+        self.kills = Counter[str]()
+        self.runs = self.starts = 0
+        self.differences: list[str] = []
+
+        program.finish(home / "warm")  # decodes the pictures
+        began = monotonic()
+        program.finish(home / "undisturbed", home / "trace")
+        self._seconds = monotonic() - began
+        self._expected = Outcome.of(home / "undisturbed")
+
+    def run(self, kills: int) -> None:
+        """Kills as often as asked, and lets the last run come to its end."""
+        while sum(self.kills.values()) < kills:
+            workdir = self._home / f"run-{self.runs}"
+            while True:
+                exhausted = sum(self.kills.values()) >= kills
+                if self._start(workdir, kill=not exhausted):
+                    break
+            self.runs += 1
+            found = differences(Outcome.of(workdir), self._expected)
+            self.differences += [f"{workdir.name}: {name}" for name in found]
+            print(f"{workdir.name}: {', '.join(found) or 'the same'}", flush=True)
+
+    def _start(self, workdir: Path, kill: bool) -> bool:
+        """Starts the program, and perhaps kills it; whether it came to its end."""
+        self.starts += 1
+        trace = self._home / "trace"
+        trace.write_text("")
+        process = self._program.launch(workdir, trace=trace)
+        # Half of the moments are counted from where training begins: most of a start is start-up.
+        from_training = self._random.random() < 0.5
+        left = self._random.uniform(0, self._seconds * (0.6 if from_training else 1))
+        last = monotonic()
+        while kill and process.poll() is None and left > 0:
+            sleep(_LOOK_EVERY)
+            now = monotonic()
+            if not from_training or "phase:" in trace.read_text():
+                left -= now - last
+            last = now
+        if kill:
+            process.kill()
+        _, errors = process.communicate()
+        if process.returncode == -9:
+            self.kills[place_of(trace.read_text().split())] += 1
+            return False
+        if process.returncode != 0:
+            sys.exit(f"{workdir} ended with exit code {process.returncode}: {errors}")
+        return True
+
+    def table(self) -> str:
+        """Where the kills hit, as Markdown."""
+        lines = ["| killed during | kills |", "| --- | ---: |"]
+        lines += [f"| {place} | {count} |" for place, count in self.kills.most_common()]
+        total = sum(self.kills.values())
+        return "\n".join(
+            [
+                *lines,
+                f"| **all** | **{total}** |",
+                "",
+                f"{self.runs} runs, {self.starts} starts, {total} kills, {len(self.differences)}"
+                " differences in weights, history, predictions or summaries.",
+            ]
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    dataset = os.environ.get("CATS_AND_DOGS_DIR")
+    weights = os.environ.get("MOBILENET_V2_WEIGHTS")
+    data = (
+        (f"--dataset={dataset}", f"--weights={weights}")
+        if dataset and weights
+        else ("--dataset=drawn", "--weights=drawn", "--alpha=0.35")
+    )
+    with tempfile.TemporaryDirectory() as home:
+        campaign = Campaign(
+            Program((*data, *_RECIPE), Path(home, "cache")), Path(home), chosen.seed
+        )
+        campaign.run(chosen.kills)
+    print(campaign.table())
+    sys.exit(1 if campaign.differences else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""How near a run comes to the best that the machine gives: a large fp32 matrix product.
+
+    python -m benchmarks.peak runs/cats_and_dogs
+
+Counts what the convolutions of the run's network multiply and add: once a picture forward, and in
+fine-tuning twice more for what is thawed, for the gradients of its inputs and of its weights.
+Everything else, augmentation included, is overhead here.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from lib import run_folder, runtime
+
+SIDE = 4096
+REPEATS = 10
+
+
+def peak_gflops() -> float:
+    """The best rate of several products of two square matrices, in GFLOP/s."""
+    import tensorflow as tf
+
+    a, b = tf.random.normal((2, SIDE, SIDE))
+    product = tf.function(tf.matmul)
+    product(a, b).numpy()
+    best = math.inf
+    for _ in range(REPEATS):
+        began = time.monotonic()
+        product(a, b).numpy()
+        best = min(best, time.monotonic() - began)
+    return 2e-9 * SIDE**3 / best
+
+
+def gflop(layers: Iterable) -> float:
+    """What the convolutions among these Keras layers take for a picture, in GFLOP."""
+    return 2e-9 * sum(
+        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+        for layer in layers
+        if hasattr(layer, "kernel")
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a finished run of both phases")
+    folder = parser.parse_args().run
+    saved = run_folder.require_saved(folder)
+    config = saved.config
+    rates = json.loads((folder / "result.json").read_text())["images_per_second"]
+    runtime.start(config.threads, config.seed)
+    from lib.model.freezing import layer_index
+    from lib.model.network import build
+
+    classes = len(saved.facts["classes"])
+    network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
+    layers = network.backbone.layers
+    forward = gflop(layers)
+    thawed = gflop(layers[layer_index(network.backbone, config.fine_tune_at) :])
+    peak = peak_gflops()
+    print(f"{SIDE} x {SIDE} matrix product: {peak:.0f} GFLOP/s on {config.threads} threads")
+    for phase, needed in {"head": forward, "finetune": forward + 2 * thawed}.items():
+        reached = needed * rates[phase]
+        print(
+            f"{phase}: {needed:.3f} GFLOP a picture, {rates[phase]:.0f} pictures/s,"
+            f" {reached:.0f} GFLOP/s: {reached / peak:.0%} of that"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Sets runs side by side: what differs in flags and results, and their curves over each other.
+
+python -m lib.compare RUN RUN... [--output=FILE.png]
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lib import run_folder
+from lib.config import Config
+from lib.errors import UserError
+from lib.reporting.diagnostics import COLOURS, STYLES
+from lib.reporting.history import Epoch, read_history
+from lib.reporting.plots import families, new_figure, save, shown
+from lib.reporting.progress import duration, say
+from lib.reporting.result import read_json
+from lib.use import command_line
+from lib.use.command_line import Parser
+
+_PLACES = ("workdir", "data_dir")  # flags that differ between any two runs, or say nothing
+_NONE = "-"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run as its folder tells.
+
+    Attributes:
+        name: by which it is told from the others.
+        flags: what it was started with.
+        facts: what it found: classes, digests of the data and of the first weights.
+        history: its epochs.
+        result: what it came to; empty where it has not been trained to an end.
+    """
+
+    name: str
+    flags: dict[str, Any]
+    facts: dict[str, Any]
+    history: list[Epoch]
+    result: dict[str, Any]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the tables, draws the curves where asked for, and returns the exit code.
+
+    Raises:
+        UserError: a folder holds no run, or the figure cannot be written.
+    """
+    parser = Parser("lib.compare", __doc__.splitlines()[0])
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
+    parser.add_argument("--output", metavar="FILE.png", type=Path, help="draw the curves there")
+    given = parser.parse_args(arguments)
+    if len(given.runs) < 2:
+        parser.error(f"received {given.runs[0]} alone, expected two runs or more")
+    if given.output and given.output.suffix.lower() != ".png":
+        parser.error(f"--output={given.output}: expected a name that ends in .png")
+    runs = load(given.runs)
+    if given.output:
+        try:
+            save(curves(runs), given.output)
+        except OSError as error:
+            raise UserError(
+                f"--output={given.output} cannot be written ({error.strerror}): give another file"
+            ) from error
+        say(f"The curves are in {given.output}\n")
+    names = ["", *(run.name for run in runs)]
+    say(f"{_text([names, *flag_rows(runs)])}\n\n{_text([names, *result_rows(runs)])}")
+    return 0
+
+
+def load(folders: Sequence[Path]) -> list[Finished]:
+    """Reads runs; each gets the shortest name that tells it from the others.
+
+    Raises:
+        UserError: a folder holds no run, or none that has begun, or is given twice.
+    """
+    absolute = [folder.absolute() for folder in folders]
+    for folder in absolute:
+        if absolute.count(folder) > 1:
+            raise UserError(f"{folder} is given twice; give different runs")
+    depth = 1
+    while len({folder.parts[-depth:] for folder in absolute}) < len(absolute):
+        depth += 1
+    return [_load(folder, "/".join(folder.parts[-depth:])) for folder in absolute]
+
+
+def _load(folder: Path, name: str) -> Finished:
+    before = run_folder.saved(folder)
+    if before is None:
+        raise UserError(f"{folder} holds no run; give the folder of one")
+    try:
+        history = read_history(folder / "history.csv")
+    except FileNotFoundError:
+        history = []
+    if not history:
+        raise UserError(f"the run in {folder} has not finished its first evaluation yet")
+    return Finished(name, before.flags, before.facts, history, read_json(folder / "result.json"))
+
+
+def flag_rows(runs: Sequence[Finished]) -> list[list[str]]:
+    """The flags, and what was found at the start, that are not the same in all runs: row by row."""
+    default = Config().to_json()  # for a flag that is younger than the run
+    names = [name for name in default if name not in _PLACES]
+    rows = [
+        [f"--{name}", *(str(run.flags.get(name, default[name])) for run in runs)] for name in names
+    ]
+    rows += [
+        ["pictures", *(" + ".join(map(str, run.facts["pictures"].values())) for run in runs)],
+        ["data", *(run.facts["data_sha256"][:8] for run in runs)],
+        ["first weights", *(run.facts["initial_weights_sha256"][:8] for run in runs)],
+    ]
+    differing = [row for row in rows if len(set(row[1:])) > 1]
+    return differing or [["flags and data", *("the same" for _ in runs)]]
+
+
+def result_rows(runs: Sequence[Finished]) -> list[list[str]]:
+    """What the runs came to, accuracies with their 95 % intervals: row by row."""
+    return [
+        ["epochs", *(str(run.history[-1].epoch) for run in runs)],
+        ["best epoch", *(_at(run, "best", "epoch") for run in runs)],
+        ["  validation accuracy", *(_accuracy(run, "best", "validation") for run in runs)],
+        ["  validation loss", *(_at(run, "best", "validation", "loss") for run in runs)],
+        ["  test accuracy", *(_accuracy(run, "test") for run in runs)],
+        *(
+            [f"  test {name.replace('_', ' ')}", *(_at(run, "test", name) for run in runs)]
+            for name in ("loss", "balanced_accuracy", "roc_auc", "expected_calibration_error")
+        ),
+        *(
+            [
+                f"{phase} images/s",
+                *(_at(run, "images_per_second", phase, form=".0f") for run in runs),
+            ]
+            for phase in ("head", "finetune")
+        ),
+        ["time", *(_seconds(run) for run in runs)],
+    ]
+
+
+def curves(runs: Sequence[Finished]) -> Figure:
+    """Accuracy and loss of all runs against the epoch: validation bold, training thin."""
+    figure = new_figure(3.9 + 0.2 * len(runs))
+    panels = figure.subplots(1, 2)
+    for axes, quantity in zip(panels, ("accuracy", "loss"), strict=True):
+        for index, run in enumerate(runs):
+            colour, style = COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % 4]
+            epochs = [row.epoch for row in run.history]
+            for split, weight, opacity in (("train", 1.0, 0.5), ("validation", 2.2, 1.0)):
+                values = [getattr(row, f"{split}_{quantity}") for row in run.history]
+                label = shown(run.name, 80) if split == "validation" else None
+                look = {"color": colour, "linewidth": weight, "alpha": opacity, "label": label}
+                axes.plot(epochs, values, style, **look)
+        axes.set_title(quantity.capitalize(), fontsize=13, loc="left")
+        axes.set_xlabel("epoch", fontsize=11)
+        axes.set_ylabel(quantity, fontsize=11)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[1].set_title("bold: validation, thin: training", fontsize=9, loc="right")
+    handles = panels[0].get_legend_handles_labels()
+    font = {"family": families(), "size": 10}
+    figure.legend(*handles, loc="outside lower center", ncols=1, frameon=False, prop=font)
+    return figure
+
+
+def _at(run: Finished, *keys: str, form: str = ".4f") -> str:
+    found: Any = run.result
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    if found is None:
+        return _NONE
+    return format(found, form) if isinstance(found, float) else str(found)
+
+
+def _accuracy(run: Finished, *keys: str) -> str:
+    accuracy = _at(run, *keys, "accuracy")
+    found: Any = run.result
+    for key in keys:
+        found = found.get(key, {})
+    if accuracy == _NONE:
+        return _NONE
+    low, high = found["accuracy_interval"]
+    return f"{accuracy} ({low:.3f} to {high:.3f})"
+
+
+def _seconds(run: Finished) -> str:
+    return duration(run.result["seconds"]["total"]) if "seconds" in run.result else _NONE
+
+
+def _text(rows: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal: as wide as its cells."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+if __name__ == "__main__":
+    command_line.run("lib.compare", lambda: main(sys.argv[1:]))

@@ -1,0 +1,218 @@
+"""Carries a trained run elsewhere: as a SavedModel, a Keras model, or for TensorFlow Lite.
+
+    python -m lib.export --workdir=RUN --format=saved_model|keras|tflite --output=FOLDER
+
+What was written is loaded again and held against the run on its validation pictures; it is put in
+place only if the two agree. Exit codes: 0 done; 1 a clear error; 2 bad usage.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib import run_folder, runtime
+from lib.data.dataset import Subset, open_dataset
+from lib.errors import UserError
+from lib.reporting.progress import bar, say
+from lib.reporting.result import write_json
+from lib.use import command_line
+
+if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
+    from lib.use.agreement import Agreement
+
+REPORT = "export.json"
+# How many labels may differ. Rounding to 8 bits moves more pictures across the threshold.
+_MAY_DISAGREE = {"none": 0.005, "float16": 0.005, "int8": 0.02}
+_CALIBRATION = 200  # training pictures
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Does what the command line asks for, and returns the exit code.
+
+    Raises:
+        UserError: there is no such run, its pictures are gone, the output is taken or cannot be
+            written, or the export does not say the same as the run.
+    """
+    options = _options(arguments)
+    folder, output = options.workdir, options.output
+    saved = run_folder.require_saved(folder)
+    config = saved.config
+    _require_free(output, options.force)
+    say(f"Exporting {folder} as {options.format} to {output}")
+    dataset = open_dataset(config, bar)
+    if dataset.sha256 != saved.facts["data_sha256"]:
+        raise UserError(
+            f"the pictures of --dataset={config.dataset} are not those that {folder} was trained"
+            " on, so that the export could not be checked: restore them"
+        )
+
+    runtime.start(config.threads, config.seed)
+    from lib.use import formats
+    from lib.use.agreement import agreements
+    from lib.use.trained import make_classifier, open_trained
+
+    trained = open_trained(folder, saved, options.checkpoint)
+    with _in_place_of(output) as temporary:
+        if options.format == "saved_model":
+            formats.write_saved_model(trained, temporary)
+            load = formats.load_saved_model
+        elif options.format == "keras":
+            formats.write_keras(trained, temporary)
+            load = formats.load_keras
+        else:
+            some = np.arange(min(_CALIBRATION, len(dataset.train)))
+            formats.write_tflite(
+                trained, temporary, options.quantize, lambda: dataset.train.pixels(some)
+            )
+            load = formats.load_tflite
+        size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
+
+        found = agreements(
+            load(temporary, config),
+            make_classifier(trained),
+            _first(dataset.validation, options.check),
+            config.batch_size,
+            bar,
+        )
+        say(_table(found, size))
+        _require_agreement(found, _MAY_DISAGREE[options.quantize])
+        write_json(
+            temporary / REPORT,
+            {
+                "run": str(folder.absolute()),
+                "checkpoint": trained.checkpoint.name,
+                "format": options.format,
+                "quantize": options.quantize,
+                "classes": trained.classes,
+                "image_size": config.image_size,
+                "bytes": size,
+                "checks": [
+                    dataclasses.asdict(each) | {"disagreement": each.disagreement} for each in found
+                ],
+                "made_by": runtime.provenance(),
+            },
+        )
+    say(f"Exported to {output}")
+    return 0
+
+
+def _first(subset: Subset, count: int) -> Subset:
+    """The first pictures of a subset; its order mixes the classes evenly."""
+    return dataclasses.replace(
+        subset,
+        names=subset.names[:count],
+        labels=subset.labels[:count],
+        rows=subset.rows[:count],
+    )
+
+
+def _table(found: Sequence["Agreement"], size: int) -> str:
+    lines = [
+        f"{'takes':<24}{'pictures':>9}{'same label':>12}{'largest difference':>20}"
+        f"{'accuracy':>10}{'of the run':>12}{'ms a picture':>14}{'MB':>7}"
+    ]
+    lines += [
+        f"{each.takes:<24}{each.pictures:>9}{1 - each.disagreement:>12.2%}"
+        f"{each.largest_difference:>20.2g}{each.accuracy:>10.4f}{each.accuracy_of_run:>12.4f}"
+        f"{each.milliseconds:>14.1f}{size / 1e6:>7.1f}"
+        for each in found
+    ]
+    return "\n".join(lines)
+
+
+def _require_agreement(found: Sequence["Agreement"], limit: float) -> None:
+    worst = max(found, key=lambda each: each.disagreement)
+    if worst.disagreement > limit:
+        raise UserError(
+            f"the export gives {worst.disagreeing} of {worst.pictures} pictures another class than"
+            f" the run ({worst.takes}), and at most {limit:.1%} may differ: nothing was written;"
+            " give another --format or --quantize"
+        )
+
+
+def _require_free(output: Path, force: bool) -> None:
+    """Refuses to write over anything, and with `force` over anything but an export."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output / REPORT).is_file():
+        raise UserError(
+            f"--output={output} exists and is no export: give a new or empty folder, or --force"
+            " with that of an export"
+        )
+    if not force:
+        raise UserError(f"--output={output} holds an export: give another folder, or --force")
+
+
+@contextlib.contextmanager
+def _in_place_of(output: Path) -> Iterator[Path]:
+    """Yields a new folder that takes the place of `output` when the block ends well."""
+    target = output.absolute()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    before = temporary.with_suffix(".before")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            target.rename(before)
+        temporary.rename(target)
+    except OSError as error:
+        raise UserError(
+            f"--output={output} cannot be written ({error.strerror or error}): give a folder that"
+            " can be"
+        ) from error
+    finally:
+        for leftover in (temporary, before):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = command_line.Parser("lib.export", __doc__.splitlines()[0])
+    parser.add_argument(
+        "--workdir", required=True, type=command_line.path, metavar="RUN", help="of the run"
+    )
+    parser.add_argument("--format", required=True, choices=("saved_model", "keras", "tflite"))
+    parser.add_argument(
+        "--quantize",
+        default="none",
+        choices=tuple(_MAY_DISAGREE),
+        help="for tflite: float16 halves the size, int8 quarters it (default: none)",
+    )
+    parser.add_argument(
+        "--output", required=True, type=command_line.path, metavar="FOLDER", help="a new one"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="best",
+        metavar="best|latest|PATH",
+        help="whose weights to take (default: best)",
+    )
+    parser.add_argument(
+        "--check",
+        default=500,
+        type=_positive,
+        metavar="N",
+        help="validation pictures to hold the export against (default: 500)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an export")
+    options = parser.parse_args(arguments)
+    if options.quantize != "none" and options.format != "tflite":
+        parser.error(f"--quantize={options.quantize} is for --format=tflite alone")
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+if __name__ == "__main__":
+    command_line.run("lib.export", lambda: main(sys.argv[1:]))

@@ -1,0 +1,235 @@
+"""Tells what is on pictures, by a trained run.
+
+    python -m lib.predict --workdir=RUN PICTURE_OR_FOLDER...
+
+Exit codes: 0 all pictures are told; 1 some could not be read, and are named on stderr, or there is
+a clear error; 2 bad usage.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib import run_folder, runtime
+from lib.errors import UserError
+from lib.reporting import plots
+from lib.reporting.progress import bar, say
+from lib.use import command_line
+from lib.use.pictures import Read, named_files, read_ahead
+from lib.use.tables import SUFFIXES, Row, table
+
+if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
+    from lib.use.trained import Trained
+
+_IN_GRID = 25  # pictures
+_EXPLAINED = 640  # pixels, the longer side of an explanation at most
+_COLUMNS = ("file", "class", "probability")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Does what the command line asks for, and returns the exit code.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or something cannot be written.
+    """
+    options = _options(arguments)
+    folder = options.workdir
+    saved = run_folder.require_saved(folder)
+    explanations = _explanations(options)
+    _require_free([options.output, options.grid, explanations], options.force)
+
+    named = list(named_files(options.pictures, sys.stdin.buffer))
+    paths = [path for path in named if isinstance(path, Path)]
+    problems = [error for error in named if isinstance(error, UserError)]
+    for error in problems:
+        _complain(str(error))
+    say(f"Predicting {len(paths)} pictures by {folder}, {' or '.join(saved.facts['classes'])}")
+
+    runtime.start(saved.config.threads, saved.config.seed)
+    from lib.use.trained import open_trained
+
+    trained = open_trained(folder, saved, options.checkpoint)
+    with contextlib.ExitStack() as stack:
+        add: list[Callable[[Row], object]] = [_terminal(paths, trained.classes)]
+        if options.output:
+            columns = (*_COLUMNS, "explanation") if explanations else _COLUMNS
+            add.append(stack.enter_context(table(options.output, columns)))
+        told, first = _tell(trained, paths, explanations, add)
+    if options.grid and first:
+        pixels, names, certainties = zip(*first, strict=True)
+        figure = plots.classified(np.stack(pixels), names, certainties, told)
+        with _writing("--grid", options.grid):
+            plots.save(figure, options.grid)
+    unread = len(paths) - told
+    say(f"{told} pictures predicted" + (f", {unread} could not be read" if unread else ""))
+    return 1 if unread or problems else 0
+
+
+def _tell(
+    trained: "Trained",
+    paths: Sequence[Path],
+    explanations: Path | None,
+    add: Sequence[Callable[[Row], object]],
+) -> tuple[int, list[tuple[np.ndarray, str, float]]]:
+    """Predicts all pictures, batch by batch.
+
+    Args:
+        trained: the run.
+        paths: of the pictures.
+        explanations: a folder for heat maps; None if they are not wanted.
+        add: are given a row a picture, in the order of `paths`.
+
+    Returns:
+        How many could be read, and the first of them: pixels, class, and its probability.
+    """
+    from lib.model.gradcam import make_gradcam
+    from lib.use.trained import make_classifier
+
+    classify, gradcam = make_classifier(trained), make_gradcam(trained.network)
+    batch_size, size = trained.config.batch_size, trained.config.image_size
+    reads = read_ahead(paths, size, _EXPLAINED if explanations else 0, 2 * batch_size)
+    told, first = 0, []
+    with bar("predicting", len(paths), "pictures") as advance:
+        for batch in _batches(_sound(reads, advance), batch_size):
+            pixels = np.stack([read.pixels for read in batch])
+            likeliest, probabilities = classify(pixels)
+            heat = gradcam(pixels, likeliest) if explanations else None
+            for i, (read, label) in enumerate(zip(batch, likeliest, strict=True)):
+                row: Row = {
+                    "file": str(read.path),
+                    "class": trained.classes[label],
+                    "probability": float(probabilities[i, label]),
+                    "probabilities": dict(
+                        zip(trained.classes, probabilities[i].tolist(), strict=True)
+                    ),
+                }
+                if explanations:
+                    path = explanations / f"{told:05d}_{read.path.stem}.png"
+                    _explain(read, heat[i], path)
+                    row["explanation"] = str(path)
+                for each in add:
+                    each(row)
+                if told < _IN_GRID:
+                    first.append((read.pixels, row["class"], row["probability"]))
+                told += 1
+            advance(len(batch))
+    return told, first
+
+
+def _sound(reads: Iterator[Read], advance: Callable[[int], None]) -> Iterator[Read]:
+    """The pictures among what was read; the others are named."""
+    for read in reads:
+        if read.fault:
+            _complain(f"'{read.path}' cannot be read: {read.fault}")
+            advance(1)
+        else:
+            yield read
+
+
+def _batches(reads: Iterator[Read], size: int) -> Iterator[list[Read]]:
+    while batch := list(islice(reads, size)):
+        yield batch
+
+
+def _explain(read: Read, heat: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    from lib.atomic import replacing
+    from lib.reporting.heatmap import overlay
+
+    with _writing("--explain", path), replacing(path) as temporary:
+        Image.fromarray(overlay(read.shown, heat)).save(temporary)
+
+
+def _terminal(paths: Sequence[Path], classes: Sequence[str]) -> Callable[[Row], None]:
+    """What shows a row on the terminal, in columns that fit all but the longest names."""
+    file = min(80, max([4, *(len(str(path)) for path in paths)]))
+    name = max([5, *map(len, classes)])
+    say(f"{'file':<{file}}  {'class':<{name}}  probability")
+    return lambda row: say(
+        f"{row['file']:<{file}}  {row['class']:<{name}}  {row['probability']:11.4f}"
+    )
+
+
+def _complain(text: str) -> None:
+    say(f"python -m lib.predict: {text}", sys.stderr)
+
+
+@contextlib.contextmanager
+def _writing(option: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{option}: {path} cannot be written ({error.strerror})") from error
+
+
+def _explanations(options: argparse.Namespace) -> Path | None:
+    if options.explain is None:
+        return None
+    return (
+        Path(options.explain).expanduser() if options.explain else options.workdir / "explanations"
+    )
+
+
+def _require_free(targets: Sequence[Path | None], force: bool) -> None:
+    for path in filter(None, targets):
+        if path.is_dir() and path.suffix:
+            raise UserError(f"{path} is a folder; expected the name of a file to write")
+        taken = any(path.iterdir()) if path.is_dir() else path.exists()
+        if taken and not force:
+            raise UserError(f"{path} exists already: give another name, or --force to replace it")
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = command_line.Parser("lib.predict", __doc__.splitlines()[0])
+    parser.add_argument(
+        "pictures",
+        nargs="+",
+        metavar="PICTURE_OR_FOLDER",
+        help="folders are searched; - reads names from standard input, one a line",
+    )
+    parser.add_argument(
+        "--workdir", required=True, type=command_line.path, metavar="RUN", help="of the run"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="best",
+        metavar="best|latest|PATH",
+        help="whose weights to take (default: best)",
+    )
+    parser.add_argument(
+        "--output", type=_table, metavar="FILE", help="write the table as .csv, .json or .jsonl"
+    )
+    parser.add_argument(
+        "--grid", type=_png, metavar="FILE.png", help=f"draw the first {_IN_GRID} pictures"
+    )
+    parser.add_argument(
+        "--explain",
+        metavar="FOLDER",
+        help="write a Grad-CAM heat map over each picture (default: RUN/explanations)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist already")
+    # With an optional value argparse would take the picture after a bare --explain for a folder.
+    return parser.parse_args(["--explain=" if arg == "--explain" else arg for arg in arguments])
+
+
+def _table(text: str) -> Path:
+    if Path(text).suffix not in SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(SUFFIXES)}")
+    return command_line.path(text)
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix != ".png":
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .png")
+    return command_line.path(text)
+
+
+if __name__ == "__main__":
+    command_line.run("lib.predict", lambda: main(sys.argv[1:]))

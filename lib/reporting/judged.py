@@ -1,0 +1,54 @@
+"""What a network says of a set of pictures, beside the truth."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Pictures, uint8 [n, size, size, 3], and classes, int [n], to heat maps, float [n, h, w] in 0 to 1.
+Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A set of n pictures with the network's answers.
+
+    Attributes:
+        classes: their names; a label is an index into it.
+        names: of the pictures' files, n of them.
+        pixels: positions, int [k], to pictures, uint8 [k, size, size, 3].
+        labels: int [n], the true classes.
+        predicted: int [n], the likeliest classes.
+        probabilities: float [n, classes].
+    """
+
+    classes: Sequence[str]
+    names: Sequence[str]
+    pixels: Callable[[np.ndarray], np.ndarray]
+    labels: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    def first(self, limit: int) -> np.ndarray:
+        """The positions of the first pictures."""
+        return np.arange(min(limit, len(self.labels)))
+
+    def worst_mistakes(self, limit: int) -> np.ndarray:
+        """The positions of the misclassified pictures, those of the surest mistakes first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.certainty(wrong), kind="stable")][:limit]
+
+    def least_certain(self, limit: int) -> np.ndarray:
+        """The positions of the pictures whose two likeliest classes are nearest to each other."""
+        two = np.partition(self.probabilities, -2, axis=1)[:, -2:]
+        return np.argsort(two[:, 1] - two[:, 0], kind="stable")[:limit]
+
+    def certainty(self, positions: np.ndarray) -> np.ndarray:
+        """The probability of the predicted class of some pictures."""
+        return self.probabilities[positions, self.predicted[positions]]
+
+    def words(self, positions: np.ndarray) -> tuple[list[str], list[str], np.ndarray]:
+        """True classes, predicted classes and their probabilities, for captions."""
+        true = [self.classes[label] for label in self.labels[positions]]
+        predicted = [self.classes[label] for label in self.predicted[positions]]
+        return true, predicted, self.certainty(positions)

@@ -1,0 +1,304 @@
+"""A run on one page: `report.html`, a single file that opens without a server or a network."""
+
+import base64
+import io
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lib.config import Config
+from lib.reporting.diagnostics import beside
+from lib.reporting.history import Epoch
+from lib.reporting.judged import Explain, Judged
+from lib.reporting.metrics import calibration, precision_recall_curve, roc_curve
+from lib.reporting.progress import duration
+from lib.reporting.svg import Series, line_chart
+
+REPORT = "report.html"
+_GALLERY = 12  # pictures in each gallery
+_MATRIX_CLASSES = 20  # up to so many, the confusion matrix is shown whole
+_STYLE = Path(__file__).with_suffix(".css")
+
+# (name, layers, parameters, trained parameters or 0), a row for each block of layers.
+Layers = Sequence[tuple[str, str, int, int]]
+
+
+def html(
+    run: Mapping[str, Any],
+    history: Sequence[Epoch],
+    layers: Mapping[str, Layers],
+    result: Mapping[str, Any],
+    judged: Judged,
+    explain: Explain,
+) -> str:
+    """The page.
+
+    Args:
+        run: what `config.json` holds: flags, facts and made_by.
+        history: the epochs.
+        layers: the layer table of each phase.
+        result: what `result.json` holds.
+        judged: the test set.
+        explain: where the network saw a class.
+    """
+    flags, facts, test = run["flags"], run["facts"], result["test"]
+    title = Path(flags["workdir"]).name
+    low, high = test["accuracy_interval"]
+    sections = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="soft">{escape(", ".join(facts["classes"][:12]))}'
+        f"{' and more' if len(facts['classes']) > 12 else ''}; {result['epoch']} epochs,"
+        f" {result['step']:,} steps</p>",
+        f'<p class="lead"><strong>{test["accuracy"] * 100:.1f} %</strong> of {test["count"]:,} test'
+        f" pictures right (95 % interval {low * 100:.1f} to {high * 100:.1f} %), with the weights"
+        f" of epoch {result['best']['epoch']}, the best on the validation set</p>",
+        _section("Curves", _curves(history)),
+        _section("Results", _results(result)),
+        _section("Confusion", _confusion(judged.classes, test)),
+        _section("Thresholds and trust", _trust(judged)),
+        _section("The surest mistakes", _gallery(judged, judged.worst_mistakes(_GALLERY), explain)),
+        _section(
+            "The least certain predictions",
+            _gallery(judged, judged.least_certain(_GALLERY), explain),
+        ),
+        _section("What was run", _run(flags, facts)),
+        _section("What was trained", "".join(_layers(*each) for each in layers.items())),
+        _section("Speed", _speed(result)),
+        _section("How to reproduce it", _reproduce(run, result)),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE.read_text()}</style></head><body>"
+        f"{''.join(sections)}</body></html>\n"
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{title}</h2>{body}</section>"
+
+
+def _curves(history: Sequence[Epoch]) -> str:
+    epochs = [row.epoch for row in history]
+    thawed = next((row.epoch - 1 for row in history if row.phase == "finetune"), None)
+    mark = None if thawed is None else (thawed, "fine-tuning")
+    charts = []
+    for quantity in ("accuracy", "loss"):
+        series = [
+            Series(split, style, epochs, [getattr(row, f"{split}_{quantity}") for row in history])
+            for split, style in (("train", "first dashed"), ("validation", "second"))
+        ]
+        x_range = (0, max(1, *epochs))
+        charts.append(line_chart(quantity.capitalize(), "epoch", series, x_range, mark=mark))
+    key = (
+        '<p class="soft"><span class="key first"></span>training (augmented pictures, with dropout)'
+        ' &emsp; <span class="key second"></span>validation</p>'
+    )
+    return f'{key}<div class="pair">{"".join(charts)}</div>'
+
+
+def _results(result: Mapping[str, Any]) -> str:
+    best, test = result["best"], result["test"]
+    rows = [
+        ("training, last epoch", result["train"]),
+        ("validation, last epoch", result["validation"]),
+        (f"validation, best epoch ({best['epoch']})", best["validation"]),
+        ("test, weights of the best epoch", test),
+    ]
+    accuracies = _table(
+        ("", "accuracy", "95 % interval", "loss", "pictures"),
+        (
+            (
+                name,
+                _number(row["accuracy"]),
+                " to ".join(map(_number, row.get("accuracy_interval", ()))),
+                _number(row["loss"]),
+                f"{row['count']:,}" if "count" in row else "",
+            )
+            for name, row in rows
+        ),
+    )
+    names = ("balanced_accuracy", "roc_auc", "pr_auc", "expected_calibration_error")
+    others = _table(
+        ("on the test set", ""),
+        ((_title(name), _number(test[name])) for name in names),
+    )
+    figures = ("precision", "recall", "f1", "roc_auc", "pr_auc")
+    classes = _table(
+        ("class", *map(_title, figures), "pictures"),
+        (
+            (name, *(_number(row[figure]) for figure in figures), f"{row['count']:,}")
+            for name, row in test["per_class"].items()
+        ),
+    )
+    return f'<div class="pair">{accuracies}{others}</div><br>{classes}'
+
+
+def _confusion(classes: Sequence[str], test: Mapping[str, Any]) -> str:
+    """The matrix; of many classes, the confusions that are most frequent."""
+    counts = test["confusion"]
+    if len(classes) > _MATRIX_CLASSES:
+        pairs = [
+            (count, true, predicted)
+            for true, row in counts.items()
+            for predicted, count in row.items()
+            if true != predicted
+        ]
+        pairs.sort(key=lambda pair: -pair[0])
+        return _table(
+            ("true class, taken for", "pictures"),
+            ((f"{true}, {predicted}", str(count)) for count, true, predicted in pairs[:20]),
+        )
+    head = "".join(f"<th>{escape(name)}</th>" for name in classes)
+    body = ""
+    for true in classes:
+        row = counts[true]
+        total = max(1, sum(row.values()))
+        cells = "".join(
+            f'<td style="--share:{row.get(name, 0) / total:.3f}">{row.get(name, 0)}<br>'
+            f'<span class="soft">{row.get(name, 0) / total * 100:.0f} %</span></td>'
+            for name in classes
+        )
+        body += f"<tr><th>{escape(true)}</th>{cells}</tr>"
+    return (
+        '<p class="soft">a row a true class, a column a predicted one</p><div class="wide">'
+        f'<table class="confusion"><tr><th></th>{head}</tr>{body}</table></div>'
+    )
+
+
+def _trust(judged: Judged) -> str:
+    """Reliability; for two classes the curves over all thresholds too."""
+    charts = []
+    positive = judged.labels == 1
+    if len(judged.classes) == 2 and positive.any() and not positive.all():
+        scores, name = judged.probabilities[:, 1], judged.classes[1]
+        alarms, hits = roc_curve(positive, scores)
+        recall, precision = precision_recall_curve(positive, scores)
+        chance = Series("chance", "soft", (0, 1), (0, 1), dots=False)
+        for title, label, x, y, others in (
+            (f"ROC: true positive rate of {name}", "false positive rate", alarms, hits, [chance]),
+            (f"Precision of {name}", "recall", recall, precision, []),
+        ):
+            lines = [*others, Series(name, "second", x, y, dots=False)]
+            charts.append(line_chart(title, label, lines, (0, 1), (0, 1.02)))
+    found = calibration(judged.labels == judged.predicted, judged.probabilities.max(axis=1))
+    some = found.count > 0
+    lines = [
+        Series("perfect", "soft", (0, 1), (0, 1), dots=False),
+        Series("predictions", "first", found.confidence[some], found.accuracy[some]),
+    ]
+    title = "Accuracy of predictions by their probability"
+    charts.append(line_chart(title, "probability", lines, (0, 1), (0, 1.02)))
+    return f'<div class="pair">{"".join(charts)}</div>'
+
+
+def _gallery(judged: Judged, positions: np.ndarray, explain: Explain) -> str:
+    if not len(positions):
+        return "<p>None.</p>"
+    pictures = judged.pixels(positions)
+    heatmaps = explain(pictures, judged.predicted[positions])
+    tiles = []
+    for position, picture, heat, true, predicted, certainty in zip(
+        positions, pictures, heatmaps, *judged.words(positions), strict=True
+    ):
+        style = "right" if true == predicted else "wrong"
+        name = judged.names[position]
+        tiles.append(
+            f'<figure><img src="{_jpeg(beside(picture, heat))}" loading="lazy"'
+            f' alt="{_safe(name)}"><figcaption><span class="{style}">{_safe(predicted)}'
+            f" {certainty * 100:.1f} %</span>, true: {_safe(true)}<br>{_safe(name)}"
+            "</figcaption></figure>"
+        )
+    note = (
+        '<p class="soft">Left the picture as the network gets it, right what spoke for the'
+        " predicted class (Grad-CAM)</p>"
+    )
+    return f'{note}<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _run(flags: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    splits = ", ".join(f"{count:,} for {part}" for part, count in facts["pictures"].items())
+    default = Config()
+    rows = [
+        (f"--{name}", "" if value is None else str(value), str(getattr(default, name, "")))
+        for name, value in flags.items()
+    ]
+    changed = [(name, value) for name, value, usual in rows if value not in (usual, "")]
+    every = _table(("flag", "value"), (row[:2] for row in rows), numbers=False)
+    return (
+        f"<p>{escape(flags['dataset'])}: {splits} pictures.</p>"
+        f"{_table(('flag, where not the default', 'value'), changed, numbers=False)}"
+        f"<details><summary>All flags</summary>{every}</details>"
+    )
+
+
+def _layers(phase: str, rows: Layers) -> str:
+    trained, total = sum(row[3] for row in rows), sum(row[2] for row in rows)
+    table = _table(
+        ("block", "layers", "parameters", "trained"),
+        (
+            (name, span, f"{all_:,}", f"{some:,}" if some else "frozen")
+            for name, span, all_, some in rows
+        ),
+    )
+    share = f"{trained:,} of {total:,} parameters trained"
+    return f"<details><summary>Phase {escape(phase)}: {share}</summary>{table}</details>"
+
+
+def _speed(result: Mapping[str, Any]) -> str:
+    speed = result["images_per_second"]
+    rows = [
+        (name, duration(seconds), f"{speed[name]:.0f} images/s" if name in speed else "")
+        for name, seconds in result["seconds"].items()
+    ]
+    memory = f"<p>Peak memory {result['peak_memory_mb']:,.0f} MiB.</p>"
+    return _table(("", "time", "training"), rows) + memory
+
+
+def _reproduce(run: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    default = Config().to_json()
+    given = [
+        f"--{name}={value}"
+        for name, value in run["flags"].items()
+        if value != default.get(name) and name != "data_dir" and value is not None
+    ]
+    made_by = ", ".join(f"{name} {value}" for name, value in run["made_by"].items() if value)
+    return (
+        f"<pre>{_safe(shlex.join(['python', 'train.py', *given]))}</pre>"
+        f'<p class="soft">{_safe(made_by)}<br>data sha256 {run["facts"]["data_sha256"]}<br>weights'
+        f" sha256 {result['weights_sha256']}: the same command on such a machine ends with it</p>"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = True) -> str:
+    """A table; all but the first column are numbers, which stand to the right."""
+    titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    style = ' class="numbers"' if numbers else ""
+    return f'<div class="wide"><table{style}><tr>{titles}</tr>{body}</table></div>'
+
+
+def _title(name: str) -> str:
+    words = {"roc": "ROC", "pr": "PR", "auc": "AUC", "f1": "F1"}
+    return " ".join(words.get(word, word) for word in name.split("_"))
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _safe(text: str) -> str:
+    """Text for HTML; the odd byte of a file name, which UTF-8 cannot hold, escaped."""
+    return escape(text.encode("utf-8", "backslashreplace").decode())
+
+
+def _jpeg(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=82)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

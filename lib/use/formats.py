@@ -1,0 +1,212 @@
+"""How a trained network is written in other formats, and loaded from them again.
+
+Each takes pictures as levels from 0 to 255, and gives the probability of each class. The names of
+the classes travel along: in the outputs of a SavedModel, else as `labels.txt`, both beside the
+model and inside its file, which is also a ZIP archive.
+"""
+
+import dataclasses
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lib.config import Config
+from lib.data.pictures import decode, resize
+from lib.runtime import quietly
+from lib.training.losses import predicted_classes, probabilities
+from lib.use.preprocessing import decoded, resized, resized_by_matrices
+from lib.use.trained import Trained
+
+LABELS = "labels.txt"
+_KERAS, _TFLITE = "model.keras", "model.tflite"
+
+
+@dataclasses.dataclass(frozen=True)
+class WayIn:
+    """One way in which an exported model takes pictures.
+
+    Attributes:
+        name: of the signature, or of what it takes.
+        prepare: makes that of a picture file's bytes.
+        probabilities: of the classes, float32 [classes], from what `prepare` gave.
+    """
+
+    name: str
+    prepare: Callable[[bytes], Any]
+    probabilities: Callable[[Any], np.ndarray]
+
+
+def write_saved_model(trained: Trained, folder: Path) -> None:
+    """Writes a SavedModel with the signatures `pictures` (also the default) and `encoded`.
+
+    `pictures` takes uint8 [n, height, width, 3] of any size, `encoded` string [n], the bytes of
+    files. Both return `class` string [n], `probabilities` float32 [n, classes] and `class_names`
+    string [n, classes].
+    """
+    size, model = trained.config.image_size, trained.network.model
+    names = tf.constant(trained.classes)
+
+    def outputs(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = model(pictures, training=False)
+        return {
+            "class": tf.gather(names, predicted_classes(logits)),
+            "probabilities": probabilities(logits),
+            "class_names": tf.repeat(names[tf.newaxis], tf.shape(logits)[0], axis=0),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "pictures")])
+    def pictures(pictures):
+        return outputs(resized(pictures, size))
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "encoded")])
+    def encoded(encoded):
+        return outputs(
+            tf.map_fn(
+                lambda data: resized(decoded(data)[tf.newaxis], size)[0],
+                encoded,
+                fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
+            )
+        )
+
+    signatures = {"serving_default": pictures, "pictures": pictures, "encoded": encoded}
+    tf.saved_model.save(_module(model), str(folder), signatures)
+    _write_labels(trained, folder)
+
+
+def load_saved_model(folder: Path, _: Config) -> list[WayIn]:
+    """Loads what `write_saved_model` wrote."""
+    loaded = tf.saved_model.load(str(folder))
+    pictures, encoded = loaded.signatures["pictures"], loaded.signatures["encoded"]
+    return [
+        WayIn(
+            "pictures",
+            _levels,
+            lambda batch: pictures(pictures=tf.constant(batch))["probabilities"].numpy()[0],
+        ),
+        WayIn(
+            "encoded",
+            lambda data: data,
+            lambda data: encoded(encoded=tf.constant([data]))["probabilities"].numpy()[0],
+        ),
+    ]
+
+
+def write_keras(trained: Trained, folder: Path) -> None:
+    """Writes `model.keras`, of Keras' own layers: uint8 [n, height, width, 3] to probabilities."""
+    size = trained.config.image_size
+    pictures = keras.Input((None, None, 3), dtype="uint8", name="pictures")
+    scaled = keras.layers.Resizing(size, size, "bilinear", antialias=True)(pictures)
+    logits = trained.network.model(keras.ops.round(scaled))
+    if logits.shape[1] == 1:
+        both = [keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)]
+        outputs = keras.layers.Concatenate(name="probabilities")(both)
+    else:
+        outputs = keras.layers.Softmax(name="probabilities")(logits)
+    keras.Model(pictures, outputs, name="thaw").save(folder / _KERAS)
+    _write_labels(trained, folder, _KERAS)
+
+
+def load_keras(folder: Path, _: Config) -> list[WayIn]:
+    """Loads what `write_keras` wrote."""
+    model = keras.models.load_model(folder / _KERAS)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    def run(pictures):
+        return model(pictures, training=False)
+
+    return [WayIn("pictures", _levels, lambda batch: run(batch).numpy()[0])]
+
+
+def write_tflite(
+    trained: Trained, folder: Path, quantize: str, calibration: Callable[[], np.ndarray]
+) -> None:
+    """Writes `model.tflite` with the signatures `pictures` and `resized`, which share the weights.
+
+    `pictures` takes uint8 [1, height, width, 3] of any size, `resized` uint8 [1, size, size, 3],
+    which is faster. Both return `probabilities`, float32 [1, classes]. With "int8" there is only
+    the latter, as resizing in 8 bits would lose too much.
+
+    Args:
+        trained: the run.
+        folder: where to.
+        quantize: "none", "float16" (weights alone) or "int8" (weights and the computation).
+        calibration: gives training pictures, uint8 [n, size, size, 3], for int8, whose ranges are
+            set by what the network makes of them.
+    """
+    size, model = trained.config.image_size, trained.network.model
+    dtype = tf.float32 if quantize == "int8" else tf.uint8  # the converter makes uint8 of it
+
+    @tf.function(input_signature=[tf.TensorSpec((1, size, size, 3), dtype, "pictures")])
+    def ready(pictures):
+        return {"probabilities": probabilities(model(tf.cast(pictures, tf.float32)))}
+
+    @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, "pictures")])
+    def any_size(pictures):
+        return {"probabilities": probabilities(model(resized_by_matrices(pictures, size)))}
+
+    signatures = {"resized": ready}
+    if quantize != "int8":
+        signatures["pictures"] = any_size
+    with tempfile.TemporaryDirectory() as source, quietly():
+        tf.saved_model.save(_module(model), source, signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(source, list(signatures))
+        if quantize != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize == "int8":
+            converter.representative_dataset = lambda: _calibrating(calibration())
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.uint8
+        program = converter.convert()
+    (folder / _TFLITE).write_bytes(program)
+    _write_labels(trained, folder, _TFLITE)
+
+
+def _calibrating(pictures: np.ndarray) -> Iterator[list[np.ndarray]]:
+    # With both ends of the range in the first one, a level of the input is a step of its scale.
+    pictures = pictures.astype(np.float32)
+    pictures[0, 0, :2] = [[0], [255]]
+    return ([picture[np.newaxis]] for picture in pictures)
+
+
+def load_tflite(folder: Path, config: Config) -> list[WayIn]:
+    """Loads what `write_tflite` wrote."""
+    size = config.image_size
+    with quietly():
+        model = tf.lite.Interpreter(str(folder / _TFLITE), num_threads=config.threads)
+        runners = {name: model.get_signature_runner(name) for name in model.get_signature_list()}
+    prepare = {
+        "pictures": _levels,
+        "resized": lambda data: resize(decode(data), size)[np.newaxis],
+    }
+    return [
+        WayIn(name, prepare[name], lambda batch, run=run: run(pictures=batch)["probabilities"][0])
+        for name, run in runners.items()
+    ]
+
+
+def _module(model: keras.Model) -> tf.Module:
+    """What a SavedModel needs to know of a model: its variables."""
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    return module
+
+
+def _levels(data: bytes) -> np.ndarray:
+    return np.asarray(decode(data))[np.newaxis]
+
+
+def _write_labels(trained: Trained, folder: Path, model: str | None = None) -> None:
+    """Writes the names of the classes, one a line, and into the model's file where it is one."""
+    text = "".join(f"{' '.join(name.split())}\n" for name in trained.classes)
+    (folder / LABELS).write_text(text, encoding="utf-8")
+    if model:
+        with zipfile.ZipFile(folder / model, "a") as archive:
+            archive.writestr(LABELS, text)

@@ -1,0 +1,101 @@
+"""Which pictures a user means, and how they are read ahead of the network."""
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from lib.data.listing import visible_files
+from lib.data.pictures import decode, resize
+from lib.errors import UserError
+from lib.runtime import cores
+
+
+class Read(NamedTuple):
+    """A file that was read.
+
+    Attributes:
+        path: the file.
+        pixels: uint8 [size, size, 3], what the network sees; None if it is no picture.
+        shown: uint8 [height, width, 3], what people see; None where it was not asked for.
+        fault: why it is no picture; empty if it is one.
+    """
+
+    path: Path
+    pixels: np.ndarray | None
+    shown: np.ndarray | None
+    fault: str
+
+
+def named_files(arguments: Iterable[str], standard_input: BinaryIO) -> Iterator[Path | UserError]:
+    """Lists the files that arguments name: themselves, or all visible ones below a folder, sorted.
+
+    Args:
+        arguments: of the command line; "-" stands for names on standard input, one a line.
+        standard_input: where these come from.
+
+    Yields:
+        Paths; an error in the place of a folder that cannot be read, or in which there is nothing.
+    """
+    for argument in arguments:
+        if argument == "-":
+            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in standard_input)
+            names = [line for line in lines if line]
+        else:
+            names = [argument]
+        for name in names:
+            path = Path(name)
+            yield from _files_of(path) if path.is_dir() else [path]
+
+
+def _files_of(folder: Path) -> list[Path] | list[UserError]:
+    try:
+        files = sorted(visible_files(folder))
+    except UserError as error:
+        return [error]
+    return files or [UserError(f"the folder '{folder}' holds no files")]
+
+
+def read_ahead(paths: Sequence[Path], size: int, shown: int, ahead: int) -> Iterator[Read]:
+    """Reads files in threads, in the order given, while those before are in use.
+
+    Args:
+        paths: the files.
+        size: side of the square that the network sees.
+        shown: the longer side of what people are to see, at most; 0 if they see nothing.
+        ahead: how many files are read before they are asked for; memory is bounded by it.
+    """
+
+    def read(path: Path) -> Read:
+        try:
+            image = decode(path.read_bytes())
+        except ValueError as error:  # UnreadablePicture, or a name that no file can have
+            return Read(path, None, None, str(error))
+        except OSError as error:
+            return Read(path, None, None, error.strerror or str(error))
+        return Read(path, resize(image, size), _reduced(image, shown) if shown else None, "")
+
+    waiting: deque[Future[Read]] = deque()
+    rest = iter(paths)
+    with ThreadPoolExecutor(cores(), "read") as threads:
+        try:
+            while True:
+                missing = itertools.islice(rest, ahead + 1 - len(waiting))
+                waiting.extend(threads.submit(read, path) for path in missing)
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _reduced(image: Image.Image, longest: int) -> np.ndarray:
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(image)

@@ -1,0 +1,100 @@
+"""A trained run, opened for use: its classes, and its network with the weights asked for."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lib.config import Config
+from lib.errors import UserError
+from lib.model.engine import cut
+from lib.model.network import Network, build
+from lib.run_folder import Saved
+from lib.training.checkpoints import Checkpoints
+from lib.training.losses import predicted_classes, probabilities
+
+# Pictures, uint8 [n, size, size, 3], n at most a batch, to their likeliest classes, int32 [n], and
+# the probabilities of all, float32 [n, classes].
+Classifier = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run whose network can be used.
+
+    Attributes:
+        config: what the run is.
+        classes: their names; the network's outputs are in this order.
+        network: with the checkpoint's weights.
+        checkpoint: the path, without suffix, that they came from.
+    """
+
+    config: Config
+    classes: tuple[str, ...]
+    network: Network
+    checkpoint: Path
+
+
+def open_trained(folder: Path, saved: Saved, checkpoint: str) -> Trained:
+    """Builds the network of a run and gives it the weights of a checkpoint.
+
+    The file of the initial weights is not needed: a checkpoint holds them all.
+
+    Args:
+        folder: of the run.
+        saved: what its `config.json` says.
+        checkpoint: "best", "latest", or the path of a checkpoint, with or without its suffix.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is of another network.
+    """
+    path = _found(folder, checkpoint)
+    config, classes = saved.config, tuple(saved.facts["classes"])
+    network = build(len(classes), config.image_size, config.alpha, config.dropout, config.seed)
+    try:
+        reader = tf.train.Checkpoint(model=network.model).restore(str(path))
+        reader.expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise UserError(
+            f"--checkpoint={path} cannot be read as one of --workdir={folder}: it is damaged, or of"
+            f" another network than MobileNetV2 of alpha {config.alpha} with {len(classes)} classes"
+        ) from error
+    return Trained(config, classes, network, path)
+
+
+def _found(folder: Path, checkpoint: str) -> Path:
+    if checkpoint in ("best", "latest"):
+        places = ("best",) if checkpoint == "best" else ("checkpoints", "head")
+        for place in places:
+            if path := Checkpoints(folder / place, keep=1).newest_good():
+                return path
+        raise UserError(
+            f"--workdir={folder} holds no {checkpoint} checkpoint yet: train it first, for an epoch"
+            " at least"
+        )
+    path = Path(checkpoint).expanduser()
+    for candidate in (path, path.with_suffix("")):
+        if candidate.with_name(f"{candidate.name}.index").is_file():
+            return candidate
+    raise UserError(
+        f"--checkpoint={checkpoint}: no such checkpoint; expected best, latest, or a path such as"
+        f" {folder / 'checkpoints' / 'ckpt-100'}"
+    )
+
+
+def make_classifier(trained: Trained) -> Classifier:
+    """Builds the function that classifies pictures, to the last digit as an evaluation does."""
+    config, network = trained.config, trained.network
+    engine = cut(network, None, config.engine, config.batch_size, config.threads)
+
+    @tf.function(input_signature=[engine.signature])
+    def logits(features: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        return network.head(engine.suffix(features))
+
+    def classify(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        result = logits(engine.prefix(pictures))
+        return predicted_classes(result).numpy(), probabilities(result).numpy()
+
+    return classify

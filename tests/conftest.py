@@ -1,0 +1,183 @@
+"""What many tests need: pictures to train on, a network whose numbers mean something."""
+
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from lib import runtime
+
+# How long an example takes depends on who else uses the machine.
+settings.register_profile("thaw", deadline=None)
+settings.load_profile("thaw")
+
+
+def pytest_configure(config):
+    # What TensorFlow and Keras tell of themselves.
+    for message in (r"\s*Warning. tf\.lite\.Interpreter is deprecated", "__array__ implementation doesn't"):
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tensorflow_as_in_a_run():
+    """Starts TensorFlow, once, if any of the tests that were collected uses it."""
+    if "tensorflow" in sys.modules:
+        runtime.start(threads=2, seed=0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory):
+    """No test reads or writes the cache of the person who runs it."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def draw_pictures():
+    """A function that fills folders ("train/ants": 12) with noise, each class of its own tint."""
+
+    def draw(root: Path, counts: dict[str, int]) -> Path:
+        for folder, count in counts.items():
+            (root / folder).mkdir(parents=True)
+            tint = np.random.default_rng(zlib.crc32(Path(folder).name.encode())).integers(0, 96, 3)
+            for number in range(count):
+                noise = np.random.default_rng([zlib.crc32(folder.encode()), number])
+                pixels = noise.integers(0, 160, (40, 44, 3)) + tint
+                Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{number}.png")
+        return root
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def two_classes(tmp_path_factory, draw_pictures):
+    """A data set: 22 training pictures, 16 for validation and 4 for the test."""
+    return draw_pictures(
+        tmp_path_factory.mktemp("two") / "insects",
+        {"train/ants": 11, "train/bees": 11, "validation/ants": 10, "validation/bees": 10},
+    )
+
+
+@pytest.fixture(scope="session")
+def three_classes(tmp_path_factory, draw_pictures):
+    """A data set of class folders alone, one of them smaller."""
+    return draw_pictures(
+        tmp_path_factory.mktemp("three") / "more insects", {"ants": 12, "bees": 12, "cicadæ": 8}
+    )
+
+
+def build_lively(classes: int):
+    """A network of 32 pixels and alpha 0.35 in which every layer's output varies.
+
+    With random kernels and the statistics of an untrained network the features would be all but
+    constant, and a mistake in them would not show. So the statistics are those of noise, and scale
+    and offset, ones and zeros in a new network, are random numbers.
+    """
+    from lib.model.network import as_network_input, build
+
+    network = build(classes, image_size=32, alpha=0.35, dropout=0.2, seed=0)
+    random = np.random.default_rng(7)
+    normalisations = [layer for layer in network.backbone.layers if hasattr(layer, "moving_mean")]
+    for layer in normalisations:
+        layer.gamma.assign(random.uniform(0.7, 1.3, layer.gamma.shape))
+        layer.beta.assign(random.uniform(0.0, 0.5, layer.beta.shape))
+        layer.momentum = 0.0
+    noise = random.uniform(0, 255, (64, 32, 32, 3)).astype(np.float32)
+    network.backbone(as_network_input(noise), training=True)
+    for layer in normalisations:
+        layer.momentum = 0.999
+    return network
+
+
+@pytest.fixture(scope="session")
+def shared_networks():
+    """Networks by their number of classes, and the weights that they began with."""
+    built = {}
+
+    def get(classes: int):
+        if classes not in built:
+            network = build_lively(classes)
+            built[classes] = network, network.model.get_weights()
+        return built[classes]
+
+    return get
+
+
+@pytest.fixture
+def network(shared_networks):
+    """A lively network for two classes; what a test does to it is undone before the next."""
+    network, weights = shared_networks(2)
+    network.model.set_weights(weights)
+    return network
+
+
+@pytest.fixture
+def network_for_three(shared_networks):
+    """The same for three classes."""
+    network, weights = shared_networks(3)
+    network.model.set_weights(weights)
+    return network
+
+
+@pytest.fixture(scope="session")
+def weight_file(tmp_path_factory, shared_networks):
+    """A weight file without top, of alpha 0.35."""
+    network, weights = shared_networks(2)
+    network.model.set_weights(weights)
+    path = tmp_path_factory.mktemp("weights") / "noise.weights.h5"
+    network.backbone.save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory, two_classes, weight_file):
+    """The folder of a small run, trained on `two_classes` to tell these well."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train = Path(__file__).parents[1] / "train.py"
+    flags = {
+        "dataset": two_classes,
+        "weights": weight_file,
+        "workdir": folder,
+        "image_size": 32,
+        "alpha": 0.35,
+        "batch_size": 4,
+        "threads": 2,
+        "head_epochs": 4,
+        "head_learning_rate": 0.01,
+        "finetune_epochs": 1,
+    }
+    command = [sys.executable, train, *(f"--{name}={value}" for name, value in flags.items())]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def _from_environment(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set")
+    if not Path(value).exists():
+        pytest.skip(f"{variable}={value} does not exist")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def photographs():
+    """The folder of real photographs of cats and dogs."""
+    return _from_environment("CATS_AND_DOGS_DIR")
+
+
+@pytest.fixture(scope="session")
+def pretrained():
+    """Keras' ImageNet weights of MobileNetV2 without top, alpha 1.0, 160 pixels."""
+    return _from_environment("MOBILENET_V2_WEIGHTS")

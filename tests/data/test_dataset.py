@@ -1,0 +1,152 @@
+import contextlib
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.config import Config
+from lib.data import dataset as module
+from lib.data.dataset import open_dataset, open_test_set, resized
+from lib.errors import UserError
+
+
+@contextlib.contextmanager
+def silent(what, total, unit):
+    yield lambda amount: None
+
+
+def opened(folder, **changes):
+    config = dataclasses.replace(Config(dataset=str(folder), image_size=32), **changes)
+    return open_dataset(config, silent)
+
+
+PARTS = ("train", "validation", "test")
+
+
+@pytest.fixture
+def own(two_classes, tmp_path):
+    """A copy of the pictures, to be changed."""
+    return shutil.copytree(two_classes, tmp_path / "data")
+
+
+def test_the_splits_hold_every_picture_once(two_classes):
+    found = opened(two_classes)
+    assert [len(getattr(found, part)) for part in PARTS] == [22, 16, 4]
+    names = [name for part in PARTS for name in getattr(found, part).names]
+    files = [path.relative_to(two_classes).as_posix() for path in two_classes.rglob("*.png")]
+    assert sorted(names) == sorted(files)
+
+
+@pytest.mark.parametrize("memory_mb", [0, 1024])
+def test_each_position_has_the_name_the_class_and_the_pixels_of_one_picture(two_classes, memory_mb):
+    found = opened(two_classes, memory_mb=memory_mb)
+    assert found.classes == ("ants", "bees")
+    for part in PARTS:
+        subset = getattr(found, part)
+        assert subset.classes == found.classes and subset.labels.dtype == np.int32
+        for position in (0, len(subset) - 1):
+            name = subset.names[position]
+            assert found.classes[subset.labels[position]] == name.split("/")[-2]
+            with Image.open(two_classes / name) as picture:
+                expected = picture.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+            pixels = subset.pixels(np.array([position]))
+            assert pixels.shape == (1, 32, 32, 3) and pixels.dtype == np.uint8
+            assert np.abs(pixels[0].astype(int) - np.asarray(expected)).mean() < 20
+
+
+def test_pixels_come_in_the_order_in_which_they_are_asked_for(two_classes):
+    subset = opened(two_classes).train
+    some = np.array([3, 0, 3, 7])
+    whole = subset.pixels(np.arange(len(subset)))
+    np.testing.assert_array_equal(subset.pixels(some), whole[some])
+
+
+def test_limits_keep_the_first_of_each_split(two_classes):
+    whole, few = opened(two_classes), opened(two_classes, train_limit=6, eval_limit=3)
+    assert few.train.names == whole.train.names[:6]
+    assert few.validation.names == whole.validation.names[:3]
+    assert few.test.names == whole.test.names[:3]
+
+
+def test_the_same_data_have_the_same_digest(two_classes, own):
+    assert opened(own).sha256 == opened(two_classes).sha256
+
+
+@pytest.mark.parametrize("change", ["another seed", "fewer", "a name", "a pixel", "one more"])
+def test_other_data_have_another_digest(two_classes, own, change):
+    before = opened(two_classes).sha256
+    picture = own / "train" / "ants" / "0.png"
+    if change == "a name":
+        picture.rename(picture.with_name("zero.png"))
+    elif change == "a pixel":
+        with Image.open(picture) as image:
+            image.putpixel((0, 0), (1, 2, 3))
+            image.save(picture)
+    elif change == "one more":
+        Image.new("RGB", (40, 40)).save(picture.with_name("more.png"))
+    seed, limit = int(change == "another seed"), 5 if change == "fewer" else None
+    assert opened(own, seed=seed, train_limit=limit).sha256 != before
+
+
+def test_bad_pictures_stop_or_are_left_out_with_the_reason(own):
+    (own / "train" / "ants" / "bad.jpg").write_text("no picture")
+    with pytest.raises(UserError, match=r"train/ants/bad.jpg"):
+        opened(own)
+    found = opened(own, bad_images="skip")
+    assert [name for name, _ in found.skipped] == ["train/ants/bad.jpg"]
+    assert len(found.train) == 22 and "train/ants/bad.jpg" not in found.train.names
+
+
+def test_the_same_picture_in_two_splits_is_a_leak(own):
+    shutil.copy(own / "train" / "ants" / "1.png", own / "validation" / "bees" / "copy.png")
+    ((one, other),) = opened(own).leaks
+    assert {one, other} == {"train/ants/1.png", "validation/bees/copy.png"}
+
+
+def test_the_drawn_data_set_is_drawn_once_into_the_data_folder(two_classes, tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(root, progress):
+        drawn.append(root)
+        shutil.copytree(two_classes, root)
+
+    monkeypatch.setattr(module, "draw_cats_and_dogs", draw)
+    for _ in range(2):
+        assert len(opened("drawn", data_dir=str(tmp_path)).train) == 22
+    assert drawn == [tmp_path / "drawn_cats_and_dogs"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [(None, module.cats_and_dogs.SOURCES), ("http://mirror/x.zip", ("http://mirror/x.zip",))],
+)
+def test_cats_and_dogs_come_from_their_sources_or_the_mirror(
+    two_classes, tmp_path, monkeypatch, url, expected
+):
+    asked = []
+
+    def fetch(data_dir, urls, progress):
+        asked.append((data_dir, tuple(urls)))
+        return two_classes
+
+    monkeypatch.setattr(module.cats_and_dogs, "fetch", fetch)
+    opened("cats_and_dogs", data_dir=str(tmp_path), dataset_url=url)
+    assert asked == [(tmp_path, expected)]
+
+
+def test_another_test_set_has_the_classes_of_the_run(two_classes):
+    config = Config(image_size=32)
+    found = open_test_set(two_classes / "validation", ["ants", "bees"], config, silent)
+    assert len(found) == 20 and sorted(found.labels.tolist()) == [0] * 10 + [1] * 10
+    with pytest.raises(UserError, match="must have the same classes"):
+        open_test_set(two_classes / "validation", ["ants", "wasps"], config, silent)
+
+
+def test_a_subset_can_be_had_at_another_size_with_all_else_as_it_is(two_classes):
+    subset = opened(two_classes).test
+    larger = resized(subset, Config(image_size=48), silent)
+    assert (larger.names, larger.classes) == (subset.names, subset.classes)
+    np.testing.assert_array_equal(larger.labels, subset.labels)
+    assert larger.pixels(np.arange(4)).shape == (4, 48, 48, 3)

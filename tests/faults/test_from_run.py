@@ -1,0 +1,87 @@
+"""Fine-tuning that starts from another run's head."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lib.config import Config
+from lib.errors import UserError
+from lib.training.resume import other_head
+from tests.faults.program import Outcome, history
+
+CLASSES = ["cats", "dogs"]
+
+
+def test_it_begins_where_the_head_ended_and_needs_the_other_run_no_more(reference, tmp_path):
+    source, workdir = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(reference.folder, source)
+    program = reference.program.with_flags(f"--from_run={source}", "--finetune_epochs=1")
+    undisturbed = tmp_path / "undisturbed"
+    program.finish(undisturbed)
+    assert program.run(workdir, fault="step@3").code == -9
+    shutil.rmtree(source)
+    assert "Resuming at step 2" in program.finish(workdir)
+    assert Outcome.of(workdir) == Outcome.of(undisturbed)
+
+    end_of_head = reference.outcome.history[2]
+    start = history(workdir)[1]
+    assert start[:3] == ("0", "start", "0")
+    assert start[-2:] == end_of_head[-2:]  # loss and accuracy on the validation pictures
+    assert [row[1] for row in history(workdir)[2:]] == ["finetune"]
+    saved = json.loads((workdir / "config.json").read_text())
+    assert saved["flags"]["from_run"] == str(source)
+    assert len(saved["facts"]["head_sha256"]) == 64
+
+
+def config(source: Path, **others) -> Config:
+    return Config(from_run=str(source), workdir="elsewhere", image_size=32, alpha=0.35, **others)
+
+
+def test_a_head_gives_its_weights_and_their_digest(reference, network):
+    before = network.head.kernel.numpy()
+    found = other_head(network, config(reference.folder), CLASSES, None, None)
+    assert not (network.head.kernel.numpy() == before).all()
+    assert len(found["head_sha256"]) == 64
+
+
+def test_a_run_without_another_has_no_such_digest(network):
+    assert other_head(network, Config(), CLASSES, None, None) == {"head_sha256": None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"alpha": 1.0}, "has alpha 0.35, and this run 1.0"),
+        ({"image_size": 64}, "has image_size 32, and this run 64"),
+    ],
+)
+def test_a_head_of_another_network_is_refused(reference, network, changed, complaint):
+    with pytest.raises(UserError, match=complaint):
+        wanted = Config(
+            **{"from_run": str(reference.folder), "image_size": 32, "alpha": 0.35, **changed}
+        )
+        other_head(network, wanted, CLASSES, None, None)
+
+
+def test_a_head_for_other_classes_is_refused(reference, network):
+    with pytest.raises(UserError, match=r"has classes \['cats', 'dogs'\], and this run"):
+        other_head(network, config(reference.folder), ["ants", "bees"], None, None)
+
+
+def test_a_run_does_not_start_from_itself(reference, network):
+    own = Config(from_run=str(reference.folder), workdir=str(reference.folder))
+    with pytest.raises(UserError, match="is this run's own --workdir"):
+        other_head(network, own, CLASSES, None, None)
+
+
+def test_a_folder_without_a_run_is_refused(network, tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        other_head(network, config(tmp_path), CLASSES, None, None)
+
+
+def test_a_run_whose_head_is_not_finished_is_refused(reference, network, tmp_path):
+    shutil.copy(reference.folder / "config.json", tmp_path)
+    with pytest.raises(UserError, match="has no finished head: train it first"):
+        other_head(network, config(tmp_path), CLASSES, None, None)

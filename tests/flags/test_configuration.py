@@ -1,0 +1,119 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+from absl import flags as absl_flags
+
+import flags
+from lib.config import Config, resolved
+
+PROGRAM = "train.py"
+
+
+@pytest.fixture(autouse=True)
+def unparsed():
+    """Each test parses for itself."""
+    absl_flags.FLAGS.unparse_flags()
+    yield
+    for name in absl_flags.FLAGS:
+        absl_flags.FLAGS[name].unparse()
+    absl_flags.FLAGS.unparse_flags()
+
+
+def configuration(*arguments, run=None):
+    flags.parse([PROGRAM, *arguments])
+    return flags.configuration(run)
+
+
+def refusal(capsys, *arguments):
+    """The line that a wrong command line gets."""
+    with pytest.raises(SystemExit) as exit:
+        flags.parse([PROGRAM, *arguments])
+    assert exit.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_no_flags_give_the_defaults():
+    assert configuration() == resolved(Config())
+
+
+def test_each_field_of_the_configuration_is_a_flag_with_its_default():
+    flags.parse([PROGRAM])
+    for field in dataclasses.fields(Config):
+        assert absl_flags.FLAGS[field.name].value == field.default, field.name
+
+
+def test_each_flag_reaches_the_field_of_its_name():
+    found = configuration(
+        "--seed=7", "--batch_size=8", "--alpha=0.35", "--dataset=drawn", "--head_schedule=cosine",
+        "--finetune_learning_rate=3e-6", "--train_limit=50", "--skip_nonfinite",
+    )  # fmt: skip
+    assert (found.seed, found.batch_size, found.alpha, found.dataset) == (7, 8, 0.35, "drawn")
+    assert (found.head_schedule, found.finetune_learning_rate) == ("cosine", 3e-6)
+    assert (found.train_limit, found.eval_limit, found.skip_nonfinite) == (50, None, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("100", 100), ("0", 0), ("block_13_expand", "block_13_expand")]
+)
+def test_the_first_trained_layer_is_a_number_or_a_name(given, expected):
+    assert configuration(f"--fine_tune_at={given}").fine_tune_at == expected
+
+
+def test_flags_that_are_not_given_are_those_of_the_run():
+    run = resolved(Config(seed=5, alpha=0.35, dataset="drawn", workdir="runs/mine"))
+    assert configuration("--batch_size=8", run=run) == dataclasses.replace(run, batch_size=8)
+
+
+def test_a_flag_that_is_given_counts_though_it_is_the_default():
+    assert configuration("--seed=0", run=Config(seed=5)).seed == 0
+
+
+def test_a_preset_is_a_file_of_flags_and_what_comes_after_it_prevails(tmp_path):
+    (tmp_path / "mine.cfg").write_text("# a comment\n--seed=3\n--alpha=0.35\n")
+    found = configuration(f"--flagfile={tmp_path / 'mine.cfg'}", "--seed=4")
+    assert (found.seed, found.alpha) == (4, 0.35)
+
+
+@pytest.mark.parametrize("preset", sorted(Path(flags.__file__).parent.glob("*.cfg")))
+def test_every_preset_can_be_parsed(preset):
+    assert configuration(f"--flagfile={preset}") != resolved(Config())
+
+
+WRONG = {
+    "an unknown flag": ["--learning_rate=1"],
+    "a negative rate": ["--head_learning_rate=-1"],
+    "a rate of zero": ["--finetune_learning_rate=0"],
+    "a rate that is no number": ["--head_learning_rate=nan"],
+    "an infinite rate": ["--head_learning_rate=inf"],
+    "a rate in words": ["--head_learning_rate=fast"],
+    "no pictures a step": ["--batch_size=0"],
+    "pictures too small": ["--image_size=31"],
+    "negative epochs": ["--head_epochs=-1"],
+    "half an epoch": ["--head_epochs=1.5"],
+    "dropping all": ["--dropout=1"],
+    "more than half a turn": ["--rotation=0.6"],
+    "a width of zero": ["--alpha=0"],
+    "an unknown phase": ["--phase=test"],
+    "an unknown schedule": ["--head_schedule=linear"],
+    "an unknown engine": ["--engine=fast"],
+    "a limit of zero": ["--train_limit=0"],
+    "a negative seed": ["--seed=-1"],
+    "one checkpoint only": ["--keep_checkpoints=1"],
+    "a word too many": ["finetune"],
+    "a missing preset": ["--flagfile=/nowhere/at/all.cfg"],
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(arguments, capsys):
+    line = refusal(capsys, *arguments)
+    assert line.startswith("train.py: error: ") and "--help" in line
+    name = arguments[0].removeprefix("--").partition("=")[0]
+    assert name in line or arguments[0].partition("=")[2] in line
+
+
+def test_a_misspelt_flag_gets_a_suggestion(capsys):
+    assert "batch_size" in refusal(capsys, "--batchsize=3")

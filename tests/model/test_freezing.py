@@ -1,0 +1,105 @@
+import math
+
+import pytest
+
+from lib.errors import UserError
+from lib.model.freezing import as_markdown, as_text, freeze, layer_index, layer_table
+
+
+def test_a_layer_is_found_by_index_and_by_name(network):
+    names = [layer.name for layer in network.backbone.layers]
+    assert layer_index(network.backbone, 100) == 100
+    assert layer_index(network.backbone, "block_13_expand") == names.index("block_13_expand")
+    assert layer_index(network.backbone, 0) == 0
+    assert layer_index(network.backbone, len(names) - 1) == len(names) - 1
+
+
+@pytest.mark.parametrize("index", [-1, 154, 999])
+def test_an_index_beyond_the_layers_is_refused_with_the_range(network, index):
+    with pytest.raises(UserError, match=rf"--fine_tune_at={index}: .* layers 0 to 153;"):
+        layer_index(network.backbone, index)
+
+
+def test_an_unknown_name_is_refused_with_near_ones(network):
+    with pytest.raises(UserError, match=r"--fine_tune_at=blok_13_expand.*block_13_expand\b"):
+        layer_index(network.backbone, "blok_13_expand")
+
+
+def test_a_name_that_resembles_nothing_is_refused_with_an_example(network):
+    example = network.backbone.layers[100].name
+    with pytest.raises(UserError, match=f"--fine_tune_at=zzz.* such as {example}"):
+        layer_index(network.backbone, "zzz")
+
+
+def test_a_frozen_backbone_leaves_the_head_alone_to_be_trained(network):
+    assert freeze(network, None) == network.head.trainable_variables
+    assert not any(layer.trainable for layer in network.backbone.layers)
+
+
+def test_layers_are_trained_from_the_given_one_on(network):
+    freeze(network, 100)
+    assert [layer.trainable for layer in network.backbone.layers] == [False] * 100 + [True] * 54
+
+
+def test_the_trained_variables_are_those_of_thawed_layers_and_head_but_no_statistics(network):
+    expected = [
+        variable.path
+        for layer in [*network.backbone.layers[100:], network.head]
+        for variable in layer.variables
+        if "moving_" not in variable.path
+    ]
+    assert [variable.path for variable in freeze(network, 100)] == expected
+    assert any("gamma" in path for path in expected)
+
+
+def test_freezing_again_takes_back_what_was_thawed(network):
+    freeze(network, 0)
+    assert len(freeze(network, None)) == 2
+
+
+def test_the_table_accounts_for_every_weight(network):
+    freeze(network, None)
+    rows = layer_table(network)
+    assert sum(row.parameters for row in rows) == network.model.count_params()
+    assert [row.name for row in rows if row.trained] == ["head"]
+
+
+@pytest.mark.parametrize("trained_from", [0, 100, 153])
+def test_the_table_counts_what_is_trained(network, trained_from):
+    variables = freeze(network, trained_from)
+    rows = layer_table(network)
+    assert sum(row.trained for row in rows) == sum(math.prod(v.shape) for v in variables)
+    assert sum(row.parameters for row in rows) == network.model.count_params()
+
+
+def test_a_block_that_is_frozen_in_part_has_a_line_for_each_part(network):
+    freeze(network, 100)
+    frozen, trained = (row for row in layer_table(network) if row.name == "block_11")
+    assert (frozen.layers, frozen.trained) == ("98-99", 0)
+    assert trained.layers == "101-105"
+    # Mean and variance of a normalisation are weights that are never trained.
+    statistics = 2 * sum(
+        network.backbone.get_layer(f"block_11_{name}_BN").gamma.shape[0]
+        for name in ("depthwise", "project")
+    )
+    assert trained.parameters - trained.trained == statistics
+
+
+def test_a_convolution_and_its_normalisation_share_a_line(network):
+    freeze(network, None)
+    lines = {row.name: row.layers for row in layer_table(network)}
+    assert lines["Conv1"] == "1-2"
+    assert lines["Conv_1"] == "151-152"
+    assert lines["block_16"] == "143-150"
+
+
+def test_the_table_reads_the_same_on_the_terminal_and_in_tensorboard(network):
+    freeze(network, 100)
+    rows = layer_table(network)
+    text, markdown = as_text(rows).splitlines(), as_markdown(rows).splitlines()
+    assert len(text) == len(rows) + 1 and len(markdown) == len(rows) + 2
+    for row, line, marked in zip(rows, text[1:], markdown[2:], strict=True):
+        cells = [row.name, row.layers, f"{row.parameters:,}"]
+        cells.append(f"{row.trained:,}" if row.trained else "frozen")
+        assert line.split() == [cell for cell in cells if cell]
+        assert [cell.strip() for cell in marked.strip("|").split("|")] == cells

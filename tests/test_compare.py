@@ -1,0 +1,91 @@
+import json
+import math
+
+import pytest
+
+from lib import compare
+from lib.config import Config
+from lib.errors import UserError
+from lib.reporting.history import Epoch, write_history
+
+
+def make_run(folder, epochs=2, **flags):
+    facts = {
+        "classes": ["ants", "bees"],
+        "pictures": {"train": 8, "validation": 4, "test": 4},
+        "data_sha256": "a" * 64,
+        "initial_weights_sha256": "b" * 64,
+    }
+    folder.mkdir(parents=True)
+    config = {"flags": Config(workdir=str(folder), **flags).to_json(), "facts": facts}
+    (folder / "config.json").write_text(json.dumps({**config, "made_by": {}}))
+    rows = [Epoch.untrained(0.9, 0.4)]
+    rows += [
+        Epoch(n, "head", 8 * n, 1e-4, 0.8, 0.5, 0.7, 0.6, math.nan, 1.0)
+        for n in range(1, epochs + 1)
+    ]
+    write_history(folder / "history.csv", rows)
+    return folder
+
+
+def test_runs_are_told_apart_by_the_shortest_names(tmp_path):
+    folders = [make_run(tmp_path / name) for name in ("a/run", "b/run")]
+    assert [run.name for run in compare.load(folders)] == ["a/run", "b/run"]
+    folders = [tmp_path / "a" / "run", make_run(tmp_path / "a" / "other")]
+    assert [run.name for run in compare.load(folders)] == ["run", "other"]
+
+
+def test_only_flags_that_differ_are_shown(tmp_path):
+    runs = compare.load([make_run(tmp_path / "a"), make_run(tmp_path / "b", seed=7)])
+    assert compare.flag_rows(runs) == [["--seed", "0", "7"]]
+    same = compare.load([make_run(tmp_path / "c"), make_run(tmp_path / "d")])
+    assert compare.flag_rows(same) == [["flags and data", "the same", "the same"]]
+
+
+def test_a_flag_younger_than_a_run_counts_as_its_default(tmp_path):
+    old = make_run(tmp_path / "old")
+    config = json.loads((old / "config.json").read_text())
+    del config["flags"]["histograms"]
+    (old / "config.json").write_text(json.dumps(config))
+    runs = compare.load([old, make_run(tmp_path / "new")])
+    assert compare.flag_rows(runs)[0][0] == "flags and data"
+
+
+def test_a_run_that_is_still_trained_has_curves_and_no_results(tmp_path):
+    runs = compare.load([make_run(tmp_path / "a"), make_run(tmp_path / "b", epochs=5)])
+    rows = {row[0].strip(): row[1:] for row in compare.result_rows(runs)}
+    assert rows["epochs"] == ["2", "5"] and rows["test accuracy"] == ["-", "-"]
+    labels = compare.curves(runs).axes[0].get_legend_handles_labels()[1]
+    assert labels == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "$x$_y"])
+def test_what_is_no_run_is_named(tmp_path, name):
+    with pytest.raises(UserError, match="holds no run"):
+        compare.load([make_run(tmp_path / "a"), tmp_path / name])
+
+
+def test_a_run_given_twice_and_one_that_has_not_begun_are_refused(tmp_path):
+    run = make_run(tmp_path / "a")
+    with pytest.raises(UserError, match="given twice"):
+        compare.load([run, run])
+    begun = make_run(tmp_path / "b")
+    (begun / "history.csv").unlink()
+    with pytest.raises(UserError, match="first evaluation"):
+        compare.load([run, begun])
+
+
+@pytest.mark.parametrize("arguments", [["one"], ["one", "two", "--output=curves.txt"]])
+def test_a_command_that_makes_no_sense_ends_with_code_2_and_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        compare.main(arguments)
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_figure_that_cannot_be_written_is_told_before_anything_is_printed(tmp_path, capsys):
+    runs = [str(make_run(tmp_path / name)) for name in "ab"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        compare.main([*runs, f"--output={tmp_path / 'file' / 'x.png'}"])
+    assert not capsys.readouterr().out

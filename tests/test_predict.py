@@ -1,0 +1,185 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib import predict
+from lib.errors import UserError
+from lib.reporting.result import read_json
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def told(trained_run, capsys):
+    """A function that predicts, and returns exit code, output, and what was said on stderr."""
+
+    def run(*arguments):
+        code = predict.main([f"--workdir={trained_run}", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def ants(two_classes):
+    return sorted((two_classes / "validation" / "ants").iterdir())
+
+
+def test_predictions_are_those_of_the_run_to_the_last_digit(
+    told, trained_run, two_classes, tmp_path
+):
+    code, _, _ = told(two_classes / "validation", f"--output={tmp_path / 'all.csv'}")
+    assert code == 0
+    with open(tmp_path / "all.csv", newline="") as file:
+        rows = {str(Path(r["file"]).relative_to(two_classes)): r for r in csv.DictReader(file)}
+    with open(trained_run / "predictions.csv", newline="") as file:
+        tested = {row["file"]: row for row in csv.DictReader(file)}
+    for name, row in tested.items():
+        assert rows[name]["probability"] == row["probability"]
+        assert rows[name]["class"] == row["predicted_class"]
+    validated = [row for name, row in rows.items() if name not in tested]
+    right = [row["class"] == Path(row["file"]).parent.name for row in validated]
+    expected = read_json(trained_run / "result.json")["best"]["validation"]
+    assert len(right) == expected["count"]
+    assert np.mean(right) == expected["accuracy"]
+
+
+def test_a_picture_gets_the_same_numbers_in_any_company(told, ants, tmp_path):
+    told(*ants, f"--output={tmp_path / 'all.jsonl'}")
+    told(ants[3], f"--output={tmp_path / 'one.jsonl'}")
+    lines = (tmp_path / "all.jsonl").read_text().splitlines()
+    assert lines[3] == (tmp_path / "one.jsonl").read_text().strip()
+
+
+def test_the_table_is_shown_in_the_order_given(told, ants):
+    _, out, _ = told(ants[2], ants[0])
+    header, first, second = (line.split() for line in out.splitlines()[1:4])
+    assert header == ["file", "class", "probability"]
+    assert [first[0], second[0]] == [str(ants[2]), str(ants[0])]
+    assert first[1] in ("ants", "bees")
+    assert 0.5 <= float(first[2]) <= 1
+
+
+def test_json_has_the_probability_of_each_class(told, ants, tmp_path):
+    told(ants[0], f"--output={tmp_path / 'out.json'}")
+    (row,) = json.loads((tmp_path / "out.json").read_text())
+    assert row["file"] == str(ants[0])
+    assert sum(row["probabilities"].values()) == pytest.approx(1)
+    assert row["probability"] == row["probabilities"][row["class"]]
+
+
+def test_every_kind_of_picture_is_taken(told, ants, tmp_path):
+    picture = Image.open(ants[0])
+    for name, kind in (("a.JPG", "JPEG"), ("b.gif", "GIF"), ("c d.bmp", "BMP"), ("é", "WEBP")):
+        picture.save(tmp_path / name, kind)
+    code, out, _ = told(tmp_path)
+    assert code == 0
+    assert "4 pictures predicted" in out
+
+
+def test_files_that_cannot_be_read_are_named_and_the_others_done(told, ants, tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code, out, err = told(tmp_path / "missing.png", ants[0], text, empty, ants[1])
+    assert code == 1
+    assert len(err.splitlines()) == 3
+    for name in ("missing.png", "text.jpg", "empty"):
+        assert sum(f"{name}'" in line for line in err.splitlines()) == 1
+    assert "2 pictures predicted, 2 could not be read" in out
+
+
+def test_explanations_are_pictures_named_in_the_table(told, ants, tmp_path):
+    folder, output = tmp_path / "why", tmp_path / "out.csv"
+    told(f"--explain={folder}", f"--output={output}", ants[0], ants[1])
+    with open(output, newline="") as file:
+        named = [row["explanation"] for row in csv.DictReader(file)]
+    assert sorted(map(str, folder.iterdir())) == named
+    assert [Path(name).name for name in named] == ["00000_0.png", "00001_1.png"]
+    assert Image.open(named[0]).size == Image.open(ants[0]).size
+
+
+def test_a_bare_explain_does_not_swallow_the_picture_after_it(told, trained_run, ants):
+    code, out, _ = told("--explain", ants[0])
+    assert code == 0
+    assert "1 pictures predicted" in out
+    assert len(list((trained_run / "explanations").iterdir())) == 1
+
+
+def test_the_grid_shows_pictures(told, ants, tmp_path):
+    told(ants[0], ants[1], f"--grid={tmp_path / 'grid.png'}")
+    assert Image.open(tmp_path / "grid.png").width == 1600
+
+
+def test_what_is_there_is_replaced_by_force_alone(told, ants, tmp_path):
+    output = tmp_path / "out.csv"
+    output.write_text("precious")
+    with pytest.raises(UserError, match=r"out\.csv exists.*--force"):
+        told(ants[0], f"--output={output}")
+    assert output.read_text() == "precious"
+    told(ants[0], f"--output={output}", "--force")
+    assert output.read_text().startswith("file,class")
+
+
+def test_checkpoints_are_found_by_word_and_by_path(told, trained_run, ants, tmp_path):
+    newest = max(trained_run.glob("checkpoints/*.index"), key=lambda path: path.stat().st_mtime)
+    outputs = []
+    for number, name in enumerate(("latest", newest, newest.with_suffix(""))):
+        outputs.append(tmp_path / f"{number}.json")
+        told(ants[0], f"--checkpoint={name}", f"--output={outputs[-1]}")
+    assert len({path.read_text() for path in outputs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--checkpoint=ckpt-999"], "no such checkpoint; expected best, latest, or a path"),
+        (["--workdir=nowhere"], "--workdir=nowhere holds no run"),
+        (["--grid=tests.png/x.png"], "cannot be written"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(told, ants, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests.png").touch()
+    with pytest.raises(UserError, match=message) as error:
+        told(ants[0], *arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_of_another_network_is_refused(told, ants, tmp_path, network_for_three):
+    import tensorflow as tf
+
+    path = tf.train.Checkpoint(model=network_for_three.model).write(str(tmp_path / "three"))
+    with pytest.raises(UserError, match="of another network than MobileNetV2 of alpha 0.35"):
+        told(ants[0], f"--checkpoint={path}")
+
+
+@pytest.mark.parametrize("bad", ["--output=out.txt", "--grid=grid.jpg", "--nonsense", "--work=x"])
+def test_bad_usage_ends_with_code_2(told, ants, capsys, bad):
+    with pytest.raises(SystemExit) as ending:
+        told(ants[0], bad)
+    assert ending.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_program_reads_names_and_ends_with_code_1_for_an_unreadable_one(trained_run, ants):
+    done = subprocess.run(
+        [sys.executable, "-m", "lib.predict", f"--workdir={trained_run}", "-"],
+        input=b"\n".join(map(os.fsencode, [ants[0], "missing.png", ants[1]])),
+        capture_output=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "python -m lib.predict: 'missing.png' cannot be read: No such file or directory"
+    ]
+    assert str(ants[1]) in done.stdout.decode()

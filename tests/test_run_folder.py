@@ -1,0 +1,186 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lib import run_folder
+from lib.config import Config
+from lib.data.dataset import Dataset, Subset
+from lib.errors import UserError
+from lib.run_folder import Saved, continued, locked, report_findings, require_same, require_saved
+from lib.runtime import cores, provenance
+
+
+def started(config=Config(threads=2), **made_by):  # noqa: B008 - it is frozen
+    """What a run's last start left."""
+    return Saved(config.to_json(), {"classes": ["a", "b"]}, provenance() | made_by)
+
+
+def test_a_missing_folder_is_made_with_those_above_it(tmp_path):
+    with locked(tmp_path / "runs" / "new"):
+        assert (tmp_path / "runs" / "new").is_dir()
+
+
+def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(tmp_path):
+    with (
+        locked(tmp_path),
+        pytest.raises(UserError, match=f"in use by process {os.getpid()}: wait"),
+        locked(tmp_path),
+    ):
+        pass
+
+
+def test_a_folder_is_free_again_afterwards(tmp_path):
+    for _ in range(2):
+        with locked(tmp_path):
+            pass
+
+
+def test_a_folder_is_free_again_when_its_process_was_killed(tmp_path):
+    program = (
+        "import os, sys; from pathlib import Path; from lib.run_folder import locked\n"
+        "with locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)])
+    assert done.returncode == -9
+    with locked(tmp_path):
+        pass
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match=r"neither empty nor a run \(thesis.tex is in it\)"):
+        locked(tmp_path).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_start_that_was_killed_left_is_not_something_else(tmp_path):
+    for name in (".lock", "skipped.csv", ".config.0123abcd.partial.json"):
+        (tmp_path / name).write_text("")
+    with locked(tmp_path):
+        pass
+
+
+def test_a_run_may_have_any_other_file_beside_it(tmp_path):
+    run_folder.save(tmp_path, Config(), {})
+    (tmp_path / "notes.txt").write_text("")
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_file_where_the_folder_should_be_is_refused(tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="is a file, or lies below one"):
+        locked(tmp_path / "file" / below).__enter__()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_new_folder_holds_no_run(tmp_path):
+    assert run_folder.saved(tmp_path) is None
+    with pytest.raises(UserError, match="holds no run"):
+        require_saved(tmp_path)
+
+
+def test_a_saved_run_comes_back_as_it_was(tmp_path):
+    config = Config(dataset="/zoo/Bären", fine_tune_at="block_13_expand", train_limit=5)
+    facts = {"classes": ["Bär", "Löwe"], "data_sha256": "abc"}
+    run_folder.save(tmp_path, config, facts)
+    for found in (run_folder.saved(tmp_path), require_saved(tmp_path)):
+        assert found.config == config
+        assert found.facts == facts
+        assert found.made_by == provenance()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"flags": {}}', "\udcff"])
+def test_a_damaged_configuration_is_an_error_of_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(UserError, match="config.json cannot be read") as error:
+        run_folder.saved(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_new_run_gets_all_cores_unless_told_otherwise(tmp_path):
+    assert continued(tmp_path, Config(), None).threads == cores()
+    assert continued(tmp_path, Config(threads=7), None).threads == 7
+
+
+def test_a_run_keeps_its_number_of_threads_and_says_nothing(tmp_path, capsys):
+    before = started(Config(threads=5))
+    assert continued(tmp_path, Config(), before).threads == 5
+    assert capsys.readouterr().out == ""
+
+
+def test_another_number_of_threads_is_allowed_and_warned_of(tmp_path, capsys):
+    assert continued(tmp_path, Config(threads=3), started(Config(threads=5))).threads == 3
+    assert "warning: the run began elsewhere (threads 5, now 3)" in capsys.readouterr().out
+
+
+def test_another_machine_or_version_is_warned_of_and_another_commit_is_not(tmp_path, capsys):
+    continued(tmp_path, Config(), started(numpy="1.0.0", commit="0" * 40))
+    said = capsys.readouterr().out
+    assert "numpy 1.0.0, now" in said and "commit" not in said
+
+
+def test_another_configuration_is_refused_with_all_that_differs(tmp_path):
+    asked = Config(seed=3, alpha=0.5, head_optimizer="sgd")
+    with pytest.raises(UserError) as error:
+        continued(tmp_path, asked, started())
+    message = str(error.value)
+    assert "seed (0 there, 3 now)" in message
+    assert "alpha (1.0 there, 0.5 now)" in message
+    assert "head_optimizer (adam there, sgd now)" in message
+    assert "batch_size" not in message and "\n" not in message
+
+
+def test_flags_of_fine_tuning_are_not_judged_yet(tmp_path):
+    asked = Config(finetune_optimizer="sgd", fine_tune_at=50, finetune_epochs=3)
+    assert continued(tmp_path, asked, started()).finetune_optimizer == "sgd"
+
+
+def test_where_things_are_kept_may_change(tmp_path):
+    asked = dataclasses.replace(Config(), data_dir="/elsewhere", checkpoint_every=7, memory_mb=1)
+    assert continued(tmp_path, asked, started()).checkpoint_every == 7
+
+
+def test_equal_values_are_the_same_run_and_others_are_not(tmp_path):
+    require_same(tmp_path, {"data_sha256": "a", "more": 1}, {"data_sha256": "a"})
+    with pytest.raises(UserError, match=r"differs in data_sha256 \(a there, b now\)"):
+        require_same(tmp_path, {"data_sha256": "a"}, {"data_sha256": "b"})
+
+
+def dataset(skipped=(), leaks=()):
+    def subset(count):
+        return Subset(("ants", "bees"), ("x",) * count, np.zeros(count), np.zeros(count), None)
+
+    return Dataset(("ants", "bees"), subset(5), subset(3), subset(2), skipped, leaks, "")
+
+
+def test_what_there_is_to_train_on_is_said(tmp_path, capsys):
+    report_findings(tmp_path, dataset())
+    expected = "5 training, 3 validation and 2 test pictures of ants, bees\n"
+    assert capsys.readouterr().out == expected
+    assert not (tmp_path / "skipped.csv").exists()
+
+
+def test_pictures_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys):
+    report_findings(tmp_path, dataset(skipped=(("ants/a, b.jpg", "it is empty"),)))
+    assert "1 pictures are left out, see" in capsys.readouterr().out
+    assert (tmp_path / "skipped.csv").read_text() == 'file,reason\n"ants/a, b.jpg",it is empty\n'
+
+
+def test_each_leak_is_said_with_both_names(tmp_path, capsys):
+    report_findings(tmp_path, dataset(leaks=(("train/ants/a.jpg", "validation/ants/b.jpg"),)))
+    said = capsys.readouterr().out
+    assert "train/ants/a.jpg and validation/ants/b.jpg are the same picture" in said
+
+
+def test_the_configuration_is_a_file_for_people_too(tmp_path):
+    run_folder.save(tmp_path, Config(), {"classes": ["Bär"]})
+    text = (tmp_path / "config.json").read_text(encoding="utf-8")
+    assert "Bär" in text and '\n  "flags"' in text
+    assert set(json.loads(text)) == {"flags", "facts", "made_by"}

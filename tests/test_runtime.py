@@ -1,0 +1,54 @@
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lib import runtime
+
+
+def test_cores_are_those_that_this_process_may_use():
+    assert 1 <= runtime.cores() <= os.cpu_count()
+
+
+def test_results_are_recorded_with_machine_versions_and_commit():
+    found = runtime.provenance()
+    assert {"machine", "python", "tensorflow", "keras", "numpy", "pillow"} <= set(found)
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", found["tensorflow"])
+    assert found["commit"] is None or re.fullmatch(r"[0-9a-f]{40}", found["commit"])
+
+
+def test_without_git_there_is_no_commit_and_no_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert runtime.provenance()["commit"] is None
+
+
+def test_what_native_code_prints_is_sent_to_nowhere_and_then_no_longer(capfd):
+    with runtime.quietly():
+        os.write(2, b"a library complains\n")
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
+
+
+def test_an_exception_passes_and_stderr_is_back(capfd):
+    with pytest.raises(ValueError, match="as always"), runtime.quietly():
+        raise ValueError("as always")
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
+
+
+def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
+    program = (
+        "from lib import runtime; runtime.start(threads=3, seed=1)\n"
+        "import keras, tensorflow as tf\n"
+        "from tensorflow.python.framework import config\n"
+        "print(tf.config.threading.get_intra_op_parallelism_threads(),"
+        " tf.config.threading.get_inter_op_parallelism_threads(),"
+        " config.is_op_determinism_enabled(), keras.backend.backend(),"
+        " float(keras.initializers.RandomUniform()((1,))[0]) =="
+        " (keras.utils.set_random_seed(1), float(keras.initializers.RandomUniform()((1,))[0]))[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["3", "3", "True", "tensorflow", "True"]

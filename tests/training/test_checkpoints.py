@@ -1,0 +1,235 @@
+import json
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from lib.errors import UserError
+from lib.training.checkpoints import Checkpoints, step_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "checkpoints"
+
+
+def save(folder, *steps, keep=3):
+    """Saves checkpoints whose one variable holds the step."""
+    variable = tf.Variable(0)
+    for step in steps:
+        variable.assign(step)
+        Checkpoints(folder, keep).save(tf.train.Checkpoint(value=variable), step)
+
+
+def value(path):
+    variable = tf.Variable(-1)
+    tf.train.Checkpoint(value=variable).restore(str(path)).assert_existing_objects_matched()
+    return int(variable)
+
+
+def newest(folder):
+    return Checkpoints(folder, 3).newest_good()
+
+
+def listing(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def kept_steps(folder):
+    return sorted(step_of(path.with_suffix("")) for path in folder.glob("ckpt-*.index"))
+
+
+def test_a_folder_that_is_not_there_holds_none(folder):
+    assert newest(folder) is None
+
+
+def test_the_newest_is_found_and_holds_what_was_saved(folder):
+    save(folder, 5, 50, 100)
+    assert step_of(newest(folder)) == 100
+    assert value(newest(folder)) == 100
+
+
+def test_the_newest_is_that_of_the_largest_number_not_of_the_last_name(folder):
+    save(folder, 9, 10)
+    assert step_of(newest(folder)) == 10
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_only_the_newest_are_kept_with_all_their_files(folder, keep):
+    save(folder, 10, 20, 30, 40, keep=keep)
+    expected = [10, 20, 30, 40][-keep:]
+    assert kept_steps(folder) == expected
+    files = {path.name for path in folder.iterdir()} - {"checkpoint"}
+    endings = ("index", "data-00000-of-00001", "json")
+    assert files == {f"ckpt-{step}.{ending}" for step in expected for ending in endings}
+
+
+def test_rotation_goes_on_over_restarts_in_one_object_and_in_many(folder):
+    many = Checkpoints(folder, 2)
+    variable = tf.Variable(0)
+    for step in (1, 2, 3):
+        many.save(tf.train.Checkpoint(value=variable), step)
+    save(folder, 4, keep=2)
+    assert kept_steps(folder) == [3, 4]
+
+
+def test_saving_a_step_again_replaces_it(folder):
+    save(folder, 10, 20)
+    variable = tf.Variable(77)
+    Checkpoints(folder, 3).save(tf.train.Checkpoint(value=variable), 20)
+    assert kept_steps(folder) == [10, 20]
+    assert value(newest(folder)) == 77
+
+
+def truncated(folder):
+    file = folder / "ckpt-30.data-00000-of-00001"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flipped(folder):
+    file = folder / "ckpt-30.data-00000-of-00001"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def without_shard(folder):
+    (folder / "ckpt-30.data-00000-of-00001").unlink()
+
+
+def empty_index(folder):
+    (folder / "ckpt-30.index").write_bytes(b"")
+
+
+def garbage_manifest(folder):
+    (folder / "ckpt-30.json").write_bytes(b"\x00\xff{")
+
+
+def empty_manifest(folder):
+    (folder / "ckpt-30.json").write_text("{}")
+
+
+def list_as_manifest(folder):
+    (folder / "ckpt-30.json").write_text("[]")
+
+
+DAMAGES = [
+    *(truncated, flipped, without_shard, empty_index),
+    *(garbage_manifest, empty_manifest, list_as_manifest),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_one_is_set_aside_and_the_one_before_it_taken(folder, damage, capsys):
+    save(folder, 10, 20, 30)
+    damage(folder)
+    left = {path.name: path.read_bytes() for path in folder.glob("ckpt-30.*")}
+    assert value(newest(folder)) == 20
+    aside = {f"damaged-1-{name}": content for name, content in left.items()}
+    assert aside.items() <= listing(folder).items()
+    assert not list(folder.glob("ckpt-30.*"))
+    said = capsys.readouterr().out
+    assert "ckpt-30 cannot be used" in said and "set aside as damaged-1-ckpt-30" in said
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_training_goes_on_after_a_damaged_one_to_the_same_step(folder, damage):
+    save(folder, 10, 20, 30)
+    damage(folder)
+    newest(folder)
+    save(folder, 30, 40)
+    assert kept_steps(folder) == [20, 30, 40]
+    assert value(newest(folder)) == 40
+    assert list(folder.glob("damaged-1-*"))
+
+
+def test_the_same_step_damaged_twice_is_set_aside_under_two_names(folder):
+    save(folder, 10, 30)
+    flipped(folder)
+    newest(folder)
+    save(folder, 30)
+    truncated(folder)
+    assert value(newest(folder)) == 10
+    assert (folder / "damaged-1-ckpt-30.index").exists()
+    assert (folder / "damaged-2-ckpt-30.index").exists()
+
+
+def test_several_damaged_ones_are_all_set_aside(folder):
+    save(folder, 10, 20, 30)
+    flipped(folder)
+    (folder / "ckpt-20.index").unlink()
+    assert value(newest(folder)) == 10
+    assert kept_steps(folder) == [10]
+
+
+def test_a_good_newest_one_hides_damage_below_it(folder):
+    save(folder, 10, 20, 30)
+    (folder / "ckpt-20.index").unlink()
+    before = listing(folder)
+    assert value(newest(folder)) == 30
+    assert listing(folder) == before
+
+
+def test_if_all_are_damaged_the_error_says_so_and_nothing_is_touched(folder):
+    save(folder, 10, 20, 30)
+    for index in folder.glob("*.index"):
+        index.write_bytes(b"")
+    before = listing(folder)
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be used; of the newest, ckpt-30"):
+        newest(folder)
+    assert listing(folder) == before
+
+
+def test_what_a_kill_left_behind_without_a_manifest_does_not_count(folder):
+    save(folder, 10, 20)
+    (folder / "ckpt-20.json").unlink()
+    assert value(newest(folder)) == 10
+    save(folder, 20, 30)
+    assert kept_steps(folder) == [10, 20, 30]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\x00garbage", b'model_checkpoint_path: "no"'])
+def test_the_managers_own_file_may_be_gone_or_garbage(folder, content):
+    save(folder, 10, 20, 30)
+    state = folder / "checkpoint"
+    state.unlink()
+    if content is not None:
+        state.write_bytes(content)
+    assert value(newest(folder)) == 30
+    save(folder, 40)
+    assert kept_steps(folder) == [20, 30, 40]
+    assert value(newest(folder)) == 40
+
+
+def test_a_folder_that_was_moved_rotates_in_its_new_place_alone(folder, tmp_path):
+    save(folder, 10, 20, 30)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(folder, moved)
+    save(moved, 40)
+    assert kept_steps(moved) == [20, 30, 40]
+    assert kept_steps(folder) == [10, 20, 30]
+
+
+def test_the_manifest_holds_the_digest_of_every_file(folder):
+    save(folder, 10)
+    manifest = json.loads((folder / "ckpt-10.json").read_text())
+    assert set(manifest["sha256"]) == {"ckpt-10.index", "ckpt-10.data-00000-of-00001"}
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_that_keeps_those_before(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="checkpoint of step 5 cannot be written") as error:
+        save(tmp_path / "file" / "checkpoints", 5)
+    assert "\n" not in str(error.value)
+
+
+def test_while_a_step_is_written_anew_its_old_manifest_does_not_vouch_for_it(folder):
+    save(folder, 10, 20)
+
+    class Killed(tf.train.Checkpoint):
+        def _write(self, *args, **kwargs):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Checkpoints(folder, 3).save(Killed(value=tf.Variable(0)), 20)
+    assert value(newest(folder)) == 10

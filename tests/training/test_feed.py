@@ -1,0 +1,197 @@
+import itertools
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lib.data.augment import augment
+from lib.data.dataset import Subset
+from lib.data.order import batch_positions
+from lib.model.engine import Engine
+from lib.training.feed import EvaluationFeed, TrainingFeed
+
+COUNT, BATCH, SIZE = 11, 4, 8
+STEPS = 3  # an epoch
+
+
+class Store:
+    """Pictures each of one shade, which is its row, so that they can be told apart."""
+
+    size = SIZE
+
+    def __init__(self):
+        self.asked = []
+
+    def pixels(self, rows):
+        self.asked.append(rows.tolist())
+        shades = np.asarray(rows, np.uint8)[:, None, None, None]
+        return np.broadcast_to(shades, (len(rows), SIZE, SIZE, 3)).copy()
+
+
+def subset():
+    # Neither rows nor labels are what positions are, so none passes for another.
+    rows = np.arange(COUNT)[::-1] + 100
+    names = tuple(f"{row}.png" for row in rows)
+    return Subset(("a", "b", "c"), names, np.int32(rows % 3), rows, Store())
+
+
+@pytest.fixture
+def engine():
+    """Features that are the pictures themselves."""
+
+    def prefix(pictures):
+        return (tf.cast(tf.constant(pictures), tf.float32),)
+
+    return Engine(prefix, (tf.TensorSpec((None, SIZE, SIZE, 3)),), lambda features: features[0])
+
+
+def training(engine, seed=0, rotation=0.2):
+    return TrainingFeed(subset(), engine, BATCH, seed, rotation)
+
+
+def compiled():
+    return sys.modules[augment.__module__]._varied.experimental_get_tracing_count()
+
+
+def shades(batch):
+    """The rows of a batch's pictures: flips and rotations leave an even shade as it is."""
+    return np.rint(batch.features[0].numpy().mean(axis=(1, 2, 3))).astype(int).tolist()
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.features[0], other.features[0])
+    np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_an_epoch_shows_every_picture_once_with_its_label(engine):
+    batches = list(training(engine).batches(0, STEPS))
+    assert sorted(sum(map(shades, batches), [])) == list(range(100, 100 + COUNT))
+    for batch in batches:
+        assert batch.labels.numpy().tolist() == [shade % 3 for shade in shades(batch)]
+        assert batch.labels.dtype == tf.int32
+
+
+def test_a_batch_holds_the_pictures_that_its_step_number_says(engine):
+    feed, whole = training(engine, seed=5), subset()
+    for step in (0, 2, 3, 20):
+        expected = whole.rows[batch_positions(step, COUNT, BATCH, 5)]
+        assert shades(feed.batch(step)) == expected.tolist()
+
+
+def test_a_batch_is_a_function_of_its_step_number_alone(engine):
+    backwards = {step: training(engine).batch(step) for step in reversed(range(2 * STEPS))}
+    for step, batch in enumerate(training(engine).batches(0, 2 * STEPS)):
+        assert_same(batch, backwards[step])
+
+
+def test_starting_at_a_step_gives_what_comes_there_in_a_run_from_the_start(engine):
+    whole = list(training(engine).batches(0, 2 * STEPS))
+    for start in (1, STEPS, STEPS + 1):
+        for one, other in zip(training(engine).batches(start, 2 * STEPS), whole[start:], strict=True):
+            assert_same(one, other)
+
+
+def test_no_steps_give_no_batches(engine):
+    assert list(training(engine).batches(STEPS, STEPS)) == []
+
+
+def test_pictures_are_augmented_anew_at_each_step(engine):
+    class Slope(Store):
+        def pixels(self, rows):
+            ramp = np.arange(SIZE, dtype=np.uint8)[None, :, None] * 20
+            return np.broadcast_to(ramp, (len(rows), SIZE, SIZE, 3)).copy()
+
+    sloping = Subset(("a", "b"), ("a.png",) * 4, np.zeros(4, np.int32), np.arange(4), Slope())
+    feed = TrainingFeed(sloping, engine, BATCH, 0, 0.2)
+    one, other = feed.batch(0).features[0], feed.batch(1).features[0]
+    assert not np.allclose(one, other)
+    assert not np.allclose(one[0], one[1])
+    another_seed = TrainingFeed(sloping, engine, BATCH, 1, 0.2).batch(0).features[0]
+    assert not np.allclose(another_seed, one)
+
+
+def test_augmentation_is_compiled_once_with_a_smaller_last_batch_too(engine):
+    before = compiled()
+    assert [len(batch.labels) for batch in training(engine).batches(0, STEPS)] == [4, 4, 3]
+    assert compiled() <= before + 1  # none where an earlier test had this shape
+
+
+def test_the_smaller_last_batch_is_augmented_as_any_other(engine):
+    feed = training(engine)
+    positions = feed.positions(STEPS - 1)
+    expected = augment(feed._subset.pixels(positions), 0, STEPS - 1, 0.2)
+    np.testing.assert_array_equal(feed.batch(STEPS - 1).features[0], expected)
+
+
+def test_batches_are_computed_ahead_but_not_without_bound(engine):
+    feed = training(engine)
+    batches = feed.batches(0, 1000)
+    next(batches)
+    batches.close()
+    assert 1 <= len(feed._subset.store.asked) <= 5
+
+
+def test_leaving_an_epoch_early_leaves_no_thread_behind(engine):
+    before = threading.active_count()
+    for _ in itertools.islice(training(engine).batches(0, 1000), 2):
+        pass
+    batches = training(engine).batches(0, 1000)
+    next(batches)
+    batches.close()
+    assert threading.active_count() <= before + 1
+
+
+def test_an_error_in_the_feed_reaches_the_loop(engine):
+    feed = training(engine)
+    feed._subset.store.pixels = lambda rows: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        list(feed.batches(0, STEPS))
+
+
+@pytest.mark.parametrize("memory_mb", [0, 1])
+def test_an_evaluation_sees_each_picture_once_in_order_each_time(engine, memory_mb):
+    whole = subset()
+    feed = EvaluationFeed(whole, engine, BATCH, memory_mb)
+    for _ in range(3):
+        batches = list(feed)
+        assert [len(batch.labels) for batch in batches] == [4, 4, 3]
+        assert sum(map(shades, batches), []) == whole.rows.tolist()
+        labels = np.concatenate([batch.labels for batch in batches])
+        assert labels.tolist() == whole.labels.tolist()
+
+
+def test_features_that_fit_are_computed_once(engine):
+    whole = subset()
+    feed = EvaluationFeed(whole, engine, BATCH, memory_mb=1)
+    for _ in range(3):
+        list(feed)
+    assert len(whole.store.asked) == 3
+
+
+def test_features_that_do_not_fit_are_computed_each_time(engine):
+    whole = subset()
+    feed = EvaluationFeed(whole, engine, BATCH, memory_mb=0)
+    for _ in range(3):
+        list(feed)
+    assert len(whole.store.asked) == 9
+
+
+def test_whether_features_fit_is_a_matter_of_all_of_their_bytes():
+    # 11 pictures of 2 x 65536 floats are 5.5 MiB.
+    large = tf.TensorSpec((None, 256, 256))
+    engine = Engine(lambda pictures: (tf.zeros((len(pictures), 256, 256)),) * 2, (large, large), None)
+    for memory_mb, asked in ((5, 6), (6, 3)):
+        whole = subset()
+        feed = EvaluationFeed(whole, engine, BATCH, memory_mb)
+        list(feed), list(feed)
+        assert len(whole.store.asked) == asked
+
+
+def test_an_evaluation_that_was_broken_off_keeps_no_half_of_the_features(engine):
+    feed = EvaluationFeed(subset(), engine, BATCH, memory_mb=1)
+    broken_off = iter(feed)
+    next(broken_off)
+    broken_off.close()
+    assert sum(len(batch.labels) for batch in feed) == COUNT

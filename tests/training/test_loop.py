@@ -1,0 +1,181 @@
+"""The loop in this process, on a few pictures: what whole runs cannot look into."""
+
+import contextlib
+import dataclasses
+import signal
+
+import numpy as np
+import pytest
+
+from lib.config import Config
+from lib.data.dataset import open_dataset
+from lib.errors import Stopped, UserError
+from lib.model.network import weights_sha256
+from lib.reporting.progress import bar
+from lib.run_folder import saved
+from lib.training import loop
+from lib.training.checkpoints import step_of
+from lib.training.run import open_run
+
+STEPS = 3  # an epoch
+
+
+class Stop:
+    """A request to stop that comes at the n-th time of asking."""
+
+    def __init__(self, at=None):
+        self.left = at
+
+    def defer(self):
+        pass
+
+    def heed(self):
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Stopped(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def config(two_classes, weight_file):
+    return Config(
+        dataset=str(two_classes),
+        weights=str(weight_file),
+        threads=2,
+        train_limit=10,
+        eval_limit=6,
+        batch_size=4,
+        image_size=32,
+        alpha=0.35,
+        engine="plain",
+        head_epochs=2,
+        head_learning_rate=0.01,
+        finetune_epochs=1,
+        fine_tune_at="block_16_expand",
+        checkpoint_every=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset(config):
+    return open_dataset(config, bar)
+
+
+@contextlib.contextmanager
+def opened(folder, config, dataset, stop=None):
+    folder.mkdir(exist_ok=True)
+    with open_run(folder, config, dataset, saved(folder), 0.0, stop or Stop()) as run:
+        yield run
+
+
+def trained(folder, config, dataset, phases=("head", "finetune"), stop=None):
+    """Trains phases of a run, and returns what does not depend on the clock."""
+    with opened(folder, config, dataset, stop) as run:
+        for phase in phases:
+            loop.train_phase(run, config.phase(phase))
+        history = [
+            repr(dataclasses.replace(row, images_per_second=0.0, seconds=0.0))
+            for row in run.state.journal.history
+        ]
+        return weights_sha256(run.network.model.variables), history
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config, dataset, tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("run"), config, dataset)
+
+
+@pytest.mark.parametrize("phase", ["head", "finetune"])
+def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phase):
+    with opened(tmp_path, dataclasses.replace(config, head_epochs=2), dataset) as run:
+        if phase == "finetune":
+            run.state.journal = run.state.journal  # a phase may begin without a head of its own
+            config = dataclasses.replace(config, head_epochs=0)
+            run = dataclasses.replace(run, config=config)
+        work = loop._PhaseLoop(run, config.phase(phase))
+        work.train()
+    assert len(dataset.train) % config.batch_size  # so that the last batch is smaller
+    assert work._train_step.experimental_get_tracing_count() == 1
+    assert work._evaluation_step.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("first", [0, 2, 4, 7, 8, 11, 13])
+def test_a_run_that_is_stopped_anywhere_ends_as_if_it_never_was(
+    config, dataset, tmp_path, uninterrupted, first
+):
+    """The n-th look at the request is in an evaluation, a step, or between epochs."""
+    with pytest.raises(Stopped):
+        trained(tmp_path, config, dataset, stop=Stop(first))
+    assert trained(tmp_path, config, dataset) == uninterrupted
+
+
+def test_a_stop_saves_the_very_step_at_which_it_came(config, dataset, tmp_path):
+    with opened(tmp_path, config, dataset, Stop(2)) as run:  # two evaluation batches before it
+        with pytest.raises(Stopped):
+            loop.train_phase(run, config.head)
+        assert step_of(run.checkpoints.newest_good()) == int(run.state.step) == 1
+
+
+def test_a_stop_before_anything_was_done_saves_nothing(config, dataset, tmp_path):
+    with opened(tmp_path, config, dataset, Stop(0)) as run:
+        with pytest.raises(Stopped):
+            loop.train_phase(run, config.head)
+        assert run.checkpoints.newest_good() is None
+
+
+def test_views_give_the_same_run_however_it_is_stopped(config, dataset, tmp_path):
+    config = dataclasses.replace(config, head_epochs=3, head_views=2)
+    whole = trained(tmp_path / "whole", config, dataset, ["head"])
+    with pytest.raises(Stopped):
+        trained(tmp_path / "stopped", config, dataset, ["head"], Stop(13))
+    assert trained(tmp_path / "stopped", config, dataset, ["head"]) == whole
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before_it(
+    config, dataset, tmp_path, monkeypatch
+):
+    config = dataclasses.replace(config, head_epochs=2)
+    computed = loop.TrainingFeed.batch
+
+    def poisoned(feed, step):
+        batch = computed(feed, step)
+        return batch._replace(features=(batch.features[0] * np.nan,)) if step == 4 else batch
+
+    monkeypatch.setattr(loop.TrainingFeed, "batch", poisoned)
+    with opened(tmp_path, config, dataset) as run:
+        with pytest.raises(UserError, match=r"not a number at step 4 \(phase head, learning rate"):
+            loop.train_phase(run, config.head)
+        assert step_of(run.checkpoints.newest_good()) == 4
+        assert np.isfinite(run.network.head.kernel.numpy()).all()
+    monkeypatch.undo()
+    # What was left can go on, from the very step.
+    assert trained(tmp_path, config, dataset, ["head"]) == trained(
+        tmp_path / "sound", config, dataset, ["head"]
+    )
+
+
+def test_a_weight_that_overflows_is_never_saved(config, dataset, tmp_path):
+    config = dataclasses.replace(
+        config, head_optimizer="sgd", head_learning_rate=3e38, checkpoint_every=1
+    )
+    with opened(tmp_path, config, dataset) as run:
+        with pytest.raises(UserError, match="infinite or not a number"):
+            loop.train_phase(run, config.head)
+        assert step_of(run.checkpoints.newest_good()) <= 1
+
+
+def test_the_cosine_goes_on_where_it_was(config, dataset, tmp_path):
+    config = dataclasses.replace(config, head_epochs=3, head_schedule="cosine")
+    whole = trained(tmp_path / "whole", config, dataset, ["head"])
+    rates = [float(row.split("learning_rate=")[1].split(",")[0]) for row in whole[1][1:]]
+    assert rates == sorted(rates, reverse=True) and rates[0] > 2 * rates[-1] > 0
+    with pytest.raises(Stopped):
+        trained(tmp_path / "stopped", config, dataset, ["head"], Stop(6))
+    assert trained(tmp_path / "stopped", config, dataset, ["head"]) == whole
+
+
+def test_the_head_of_no_epochs_is_the_network_before_training(config, dataset, tmp_path):
+    config = dataclasses.replace(config, head_epochs=0)
+    _, history = trained(tmp_path, config, dataset)
+    assert ["phase='start'" in row or "phase='finetune'" in row for row in history] == [True] * 2
+    assert (tmp_path / "head" / "ckpt-0.json").exists()

@@ -1,0 +1,288 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.config import Config
+from lib.model.engine import Engine, cut
+from lib.model.freezing import freeze, layer_index
+from lib.training.losses import cross_entropy, probabilities
+from lib.training.optimizers import build_optimizer
+from lib.training.state import State
+from lib.training.steps import (
+    drop,
+    make_evaluation_step,
+    make_gradient_step,
+    make_train_step,
+)
+
+BATCH = 6
+few = settings(max_examples=25)
+THAWED = "block_16_expand"  # near the top, so that a step is quick
+
+
+def phase_of(network, at, optimizer="sgd", rate=0.01, dropout=0.2, kind="plain", state=None):
+    """What the loop builds for a phase: trained variables, feature function, step, state."""
+    index = None if at is None else layer_index(network.backbone, at)
+    variables = freeze(network, index)
+    engine = cut(network, index, kind, BATCH, 2)
+    built = build_optimizer(dataclasses.replace(Config().head, optimizer=optimizer), rate)
+    state = state or State()
+    step = make_train_step(engine, network.head, variables, built, state, dropout, seed=0)
+    return variables, engine, step, state
+
+
+def batch(classes=2, count=BATCH, seed=0):
+    random = np.random.default_rng(seed)
+    pictures = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
+    return pictures, tf.constant(np.arange(count) % classes, tf.int32)
+
+
+def values(network):
+    return {variable.path: variable.numpy() for variable in network.model.variables}
+
+
+def changed(before, after):
+    return {path for path in before if not np.array_equal(before[path], after[path])}
+
+
+@pytest.mark.parametrize("kind", ["plain", "auto"])
+@pytest.mark.parametrize("at", [None, THAWED, "block_16_depthwise_BN"])
+def test_a_step_changes_exactly_the_thawed_variables(network, at, kind):
+    variables, engine, step, _ = phase_of(network, at, kind=kind)
+    before = values(network)
+    pictures, labels = batch()
+    step(engine.prefix(pictures), labels)
+    assert changed(before, values(network)) == {variable.path for variable in variables}
+
+
+def test_with_three_classes_too(network_for_three):
+    variables, engine, step, state = phase_of(network_for_three, THAWED)
+    before = values(network_for_three)
+    pictures, labels = batch(classes=3)
+    step(engine.prefix(pictures), labels)
+    assert changed(before, values(network_for_three)) == {v.path for v in variables}
+    assert int(state.count) == BATCH and int(state.failed_step) == -1
+
+
+@pytest.mark.parametrize("kind", ["plain", "auto"])
+def test_the_statistics_of_batch_normalisation_never_move(network, kind):
+    _, engine, step, _ = phase_of(network, THAWED, "adam", 0.01, kind=kind)
+    before = values(network)
+    for number in range(3):
+        pictures, labels = batch(seed=number)
+        step(engine.prefix(pictures), labels)
+    moved = changed(before, values(network))
+    assert any("gamma" in path for path in moved)
+    assert not any("moving_" in path for path in moved)
+
+
+def test_a_step_of_the_head_is_plain_gradient_descent(network):
+    _, engine, step, state = phase_of(network, None, "sgd", 0.5, dropout=0.0)
+    pictures, labels = batch()
+    (pooled,) = engine.prefix(pictures)
+    logits = network.head(pooled)
+    error = tf.sigmoid(logits) - tf.cast(labels, tf.float32)[:, tf.newaxis]
+    kernel, bias = network.head.kernel.numpy(), network.head.bias.numpy()
+    losses = cross_entropy(logits, labels)
+
+    step((pooled,), labels)
+
+    slope = tf.matmul(pooled, error, transpose_a=True) / BATCH
+    np.testing.assert_allclose(network.head.kernel, kernel - 0.5 * slope, atol=1e-6)
+    np.testing.assert_allclose(network.head.bias, bias - 0.5 * np.mean(error), atol=1e-6)
+    assert float(state.loss_sum) == pytest.approx(float(np.sum(losses)), rel=1e-5)
+    right = (logits[:, 0] > 0) == (labels == 1)
+    assert int(state.correct) == int(np.sum(right))
+
+
+def test_steps_are_counted_and_metrics_summed_over_batches_of_any_size(network):
+    _, engine, step, state = phase_of(network, None)
+    for count in (BATCH, BATCH, 2):
+        pictures, labels = batch(count=count)
+        step(engine.prefix(pictures), labels)
+    assert (int(state.step), int(state.count)) == (3, 2 * BATCH + 2)
+
+
+@pytest.mark.parametrize("at", [None, THAWED])
+def test_each_function_is_traced_once_with_a_smaller_last_batch_too(network, at):
+    _, engine, step, _ = phase_of(network, at)
+    evaluation_step = make_evaluation_step(engine, network.head)
+    for count in (BATCH, BATCH, 2, 1):
+        pictures, labels = batch(count=count)
+        features = engine.prefix(pictures)
+        step(features, labels)
+        evaluation_step(features, labels)
+    assert step.experimental_get_tracing_count() == 1
+    assert evaluation_step.experimental_get_tracing_count() == 1
+
+
+def fine_tuned(network, weights):
+    """The weights after two steps of a fine-tuning phase that begins at some weights."""
+    network.model.set_weights(weights)
+    state = State()
+    state.step.assign(3)
+    _, engine, step, _ = phase_of(network, THAWED, "rmsprop", 1e-3, state=state)
+    for number in range(2):
+        pictures, labels = batch(seed=number)
+        step(engine.prefix(pictures), labels)
+    return values(network)
+
+
+def test_the_optimizer_of_the_first_phase_has_no_say_in_the_second(network):
+    state = State()
+    _, engine, step, _ = phase_of(network, None, "adam", 0.1, state=state)
+    for number in range(3):
+        pictures, labels = batch(seed=number)
+        step(engine.prefix(pictures), labels)
+    weights = network.model.get_weights()
+    _, engine, step, _ = phase_of(network, THAWED, "rmsprop", 1e-3, state=state)
+    for number in range(2):
+        pictures, labels = batch(seed=number)
+        step(engine.prefix(pictures), labels)
+    after_both = values(network)
+    # The same weights, as if there had never been a first phase.
+    assert not changed(after_both, fine_tuned(network, weights))
+
+
+@pytest.mark.parametrize(("at", "poison"), [(None, np.nan), (THAWED, np.inf)])
+def test_a_loss_that_is_not_finite_changes_nothing_and_names_its_step(network, at, poison):
+    _, engine, step, state = phase_of(network, at, "adam")
+    pictures, labels = batch()
+    good = engine.prefix(pictures)
+    step(good, labels)
+    before, metrics = values(network), float(state.loss_sum)
+    step(tuple(feature * poison for feature in good), labels)
+    step(good, labels)  # whatever comes after it
+    assert int(state.failed_step) == 1
+    assert int(state.step) == 1
+    assert float(state.loss_sum) == metrics
+    assert not changed(before, values(network))
+
+
+def test_with_patience_a_step_without_an_update_is_left_out_and_counted(network):
+    state = State()
+    variables = freeze(network, None)
+    engine = cut(network, None, "plain", BATCH, 2)
+    optimizer = keras.optimizers.SGD(0.1)
+    step = make_train_step(
+        engine, network.head, variables, optimizer, state, 0.0, seed=0, patience=3
+    )
+    pictures, labels = batch()
+    good = engine.prefix(pictures)
+    bad = (good[0] * np.nan,)
+    before = values(network)
+    for features in (bad, bad, good, bad, bad):
+        step(features, labels)
+    # Two in a row are borne, twice; each takes a step's number, so that the order goes on.
+    assert (int(state.step), int(state.failed_step), int(state.skipped)) == (5, -1, 4)
+    assert int(state.count) == BATCH and int(optimizer.iterations) == 1
+    assert changed(before, values(network)) == {variable.path for variable in variables}
+    after = values(network)
+    step(bad, labels)
+    assert (int(state.step), int(state.failed_step)) == (5, 5)
+    step(good, labels)
+    assert not changed(after, values(network))
+
+
+def test_the_gradient_step_gives_the_gradients_of_the_step_to_come_and_changes_nothing(network):
+    state = State()
+    variables, engine, step, _ = phase_of(network, THAWED, "sgd", 1.0, dropout=0.5, state=state)
+    gradient_step = make_gradient_step(engine, network.head, variables, state, 0.5, seed=0)
+    pictures, labels = batch()
+    features = engine.prefix(pictures)
+    before = values(network)
+    gradients = gradient_step(features, labels)
+    assert not changed(before, values(network)) and int(state.step) == 0
+    step(features, labels)
+    for variable, gradient in zip(variables, gradients, strict=True):
+        np.testing.assert_allclose(
+            variable.numpy(), before[variable.path] - gradient.numpy(), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_even_if_the_loss_is(network):
+    root = keras.Variable(0.0)  # where the square root is finite and its slope is not
+    engine = Engine(
+        prefix=lambda pictures: (),
+        signature=(tf.TensorSpec((None, 1280)),),
+        suffix=lambda features: features[0] + tf.sqrt(root.value),
+    )
+    variables = [root, *freeze(network, None)]
+    optimizer, state = keras.optimizers.SGD(0.1), State()
+    step = make_train_step(engine, network.head, variables, optimizer, state, 0.0, seed=0)
+    before = values(network)
+    step((tf.ones((BATCH, 1280)),), batch()[1])
+    assert int(state.failed_step) == 0
+    assert float(root) == 0.0 and not changed(before, values(network))
+
+
+def test_the_evaluation_step_computes_logits_and_losses_without_dropout(network):
+    freeze(network, None)
+    engine = cut(network, None, "auto", BATCH, 2)
+    pictures, labels = batch()
+    logits, losses = make_evaluation_step(engine, network.head)(engine.prefix(pictures), labels)
+    expected = network.model(pictures.astype(np.float32))
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+    np.testing.assert_allclose(losses, cross_entropy(expected, labels), atol=1e-3)
+    picked = probabilities(logits).numpy()[np.arange(BATCH), labels]
+    np.testing.assert_allclose(losses, -np.log(picked), atol=1e-5)
+
+
+STEPS = st.integers(0, 10_000)
+SEEDS = st.integers(0, 10_000)
+
+
+def dropped(pooled, rate, seed, step, first=0):
+    return drop(tf.constant(pooled), rate, seed, tf.constant(step, tf.int64), first).numpy()
+
+
+@few
+@given(st.integers(1, 12), st.data(), SEEDS, STEPS)
+def test_a_slice_of_a_batch_is_dropped_as_within_the_whole(count, data, seed, step):
+    start = data.draw(st.integers(0, count - 1))
+    end = data.draw(st.integers(start + 1, count))
+    pooled = np.random.default_rng(0).normal(size=(count, 40)).astype(np.float32)
+    whole = dropped(pooled, 0.5, seed, step)
+    np.testing.assert_array_equal(dropped(pooled[start:end], 0.5, seed, step, start), whole[start:end])
+
+
+@few
+@given(SEEDS, STEPS)
+def test_the_mask_depends_on_seed_step_and_position(seed, step):
+    ones = np.ones((2, 64), np.float32)
+    mask = dropped(ones, 0.5, seed, step)
+    np.testing.assert_array_equal(dropped(ones, 0.5, seed, step), mask)
+    assert not np.array_equal(mask[0], mask[1])
+    assert not np.array_equal(dropped(ones, 0.5, seed, step + 1), mask)
+    assert not np.array_equal(dropped(ones, 0.5, seed + 1, step), mask)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.9])
+def test_the_given_part_is_dropped_and_the_rest_scaled_up_to_keep_the_mean(rate):
+    result = dropped(np.ones((100, 1000), np.float32), rate, 0, 0)
+    assert np.mean(result == 0.0) == pytest.approx(rate, abs=0.01)
+    np.testing.assert_allclose(result[result != 0.0], 1 / (1 - rate), rtol=1e-6)
+    assert result.mean() == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_rate_of_zero_drops_nothing():
+    pooled = tf.constant([[1.0, 2.0]])
+    assert drop(pooled, 0.0, 0, tf.constant(0, tf.int64)) is pooled
+
+
+def test_training_drops_what_the_step_number_says(network):
+    """The losses of a step are those of pooled features dropped by (seed, step)."""
+    state = State()
+    state.step.assign(17)
+    _, engine, step, _ = phase_of(network, None, dropout=0.5, state=state)
+    pictures, labels = batch()
+    (pooled,) = engine.prefix(pictures)
+    logits = network.head(drop(pooled, 0.5, 0, tf.constant(17, tf.int64)))
+    expected = float(np.sum(cross_entropy(logits, labels)))
+    step((pooled,), labels)
+    assert float(state.loss_sum) == pytest.approx(expected, rel=1e-5)
