@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
 
 REPORT = "export.json"
 # How many labels may differ. Rounding to 8 bits moves more pictures across the threshold.
-_MAY_DISAGREE = {"none": 0.005, "float16": 0.005, "int8": 0.02}
+MAY_DISAGREE = {"none": 0.005, "float16": 0.005, "int8": 0.02}
 _CALIBRATION = 200  # training pictures
 
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
             bar,
         )
         say(_table(found, size))
-        _require_agreement(found, _MAY_DISAGREE[options.quantize])
+        _require_agreement(found, MAY_DISAGREE[options.quantize])
         write_json(
             temporary / REPORT,
             {
@@ -182,7 +182,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--quantize",
         default="none",
-        choices=tuple(_MAY_DISAGREE),
+        choices=tuple(MAY_DISAGREE),
         help="for tflite: float16 halves the size, int8 quarters it (default: none)",
     )
     parser.add_argument(

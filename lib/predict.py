@@ -10,22 +10,24 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from lib import run_folder, runtime
+from lib.atomic import replacing
 from lib.errors import UserError
 from lib.reporting import plots
+from lib.reporting.heatmap import overlay
 from lib.reporting.progress import bar, say
 from lib.use import command_line
 from lib.use.pictures import Read, named_files, read_ahead
 from lib.use.tables import SUFFIXES, Row, table
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
-    from lib.use.trained import Trained
+    from lib.use.predictions import Prediction
 
 _IN_GRID = 25  # pictures
 _EXPLAINED = 640  # pixels, the longer side of an explanation at most
@@ -52,74 +54,48 @@ def main(arguments: Sequence[str]) -> int:
     say(f"Predicting {len(paths)} pictures by {folder}, {' or '.join(saved.facts['classes'])}")
 
     runtime.start(saved.config.threads, saved.config.seed)
+    from lib.use.predictions import predictions
     from lib.use.trained import open_trained
 
     trained = open_trained(folder, saved, options.checkpoint)
+    told, first = 0, []
     with contextlib.ExitStack() as stack:
         add: list[Callable[[Row], object]] = [_terminal(paths, trained.classes)]
         if options.output:
             columns = (*_COLUMNS, "explanation") if explanations else _COLUMNS
             add.append(stack.enter_context(table(options.output, columns)))
-        told, first = _tell(trained, paths, explanations, add)
+        advance = stack.enter_context(bar("predicting", len(paths), "pictures"))
+        reads = read_ahead(
+            paths,
+            trained.config.image_size,
+            shown=_EXPLAINED if explanations else 0,
+            ahead=2 * trained.config.batch_size,
+        )
+        for each in predictions(trained, _sound(reads, advance), explain=bool(explanations)):
+            row = {
+                "file": str(each.path),
+                "class": each.name,
+                "probability": each.probability,
+                "probabilities": each.probabilities,
+            }
+            if explanations:
+                explanation = explanations / f"{told:05d}_{each.path.stem}.png"
+                _explain(each, explanation)
+                row["explanation"] = str(explanation)
+            for add_row in add:
+                add_row(row)
+            if told < _IN_GRID:
+                first.append((each.read.pixels, each.name, each.probability))
+            told += 1
+            advance(1)
     if options.grid and first:
-        pixels, names, certainties = zip(*first, strict=True)
-        figure = plots.classified(np.stack(pixels), names, certainties, told)
+        pixels, names, probabilities = zip(*first, strict=True)
+        figure = plots.classified(np.stack(pixels), names, probabilities, told)
         with _writing("--grid", options.grid):
             plots.save(figure, options.grid)
     unread = len(paths) - told
     say(f"{told} pictures predicted" + (f", {unread} could not be read" if unread else ""))
     return 1 if unread or problems else 0
-
-
-def _tell(
-    trained: "Trained",
-    paths: Sequence[Path],
-    explanations: Path | None,
-    add: Sequence[Callable[[Row], object]],
-) -> tuple[int, list[tuple[np.ndarray, str, float]]]:
-    """Predicts all pictures, batch by batch.
-
-    Args:
-        trained: the run.
-        paths: of the pictures.
-        explanations: a folder for heat maps; None if they are not wanted.
-        add: are given a row a picture, in the order of `paths`.
-
-    Returns:
-        How many could be read, and the first of them: pixels, class, and its probability.
-    """
-    from lib.model.gradcam import make_gradcam
-    from lib.use.trained import make_classifier
-
-    classify, gradcam = make_classifier(trained), make_gradcam(trained.network)
-    batch_size, size = trained.config.batch_size, trained.config.image_size
-    reads = read_ahead(paths, size, _EXPLAINED if explanations else 0, 2 * batch_size)
-    told, first = 0, []
-    with bar("predicting", len(paths), "pictures") as advance:
-        for batch in _batches(_sound(reads, advance), batch_size):
-            pixels = np.stack([read.pixels for read in batch])
-            likeliest, probabilities = classify(pixels)
-            heat = gradcam(pixels, likeliest) if explanations else None
-            for i, (read, label) in enumerate(zip(batch, likeliest, strict=True)):
-                row: Row = {
-                    "file": str(read.path),
-                    "class": trained.classes[label],
-                    "probability": float(probabilities[i, label]),
-                    "probabilities": dict(
-                        zip(trained.classes, probabilities[i].tolist(), strict=True)
-                    ),
-                }
-                if explanations:
-                    path = explanations / f"{told:05d}_{read.path.stem}.png"
-                    _explain(read, heat[i], path)
-                    row["explanation"] = str(path)
-                for each in add:
-                    each(row)
-                if told < _IN_GRID:
-                    first.append((read.pixels, row["class"], row["probability"]))
-                told += 1
-            advance(len(batch))
-    return told, first
 
 
 def _sound(reads: Iterator[Read], advance: Callable[[int], None]) -> Iterator[Read]:
@@ -132,19 +108,10 @@ def _sound(reads: Iterator[Read], advance: Callable[[int], None]) -> Iterator[Re
             yield read
 
 
-def _batches(reads: Iterator[Read], size: int) -> Iterator[list[Read]]:
-    while batch := list(islice(reads, size)):
-        yield batch
-
-
-def _explain(read: Read, heat: np.ndarray, path: Path) -> None:
-    from PIL import Image
-
-    from lib.atomic import replacing
-    from lib.reporting.heatmap import overlay
-
+def _explain(prediction: "Prediction", path: Path) -> None:
+    shown = overlay(prediction.read.shown, prediction.heat)
     with _writing("--explain", path), replacing(path) as temporary:
-        Image.fromarray(overlay(read.shown, heat)).save(temporary)
+        Image.fromarray(shown).save(temporary)
 
 
 def _terminal(paths: Sequence[Path], classes: Sequence[str]) -> Callable[[Row], None]:

@@ -20,7 +20,10 @@ settings.load_profile("thaw")
 
 def pytest_configure(config):
     # What TensorFlow and Keras tell of themselves.
-    for message in (r"\s*Warning. tf\.lite\.Interpreter is deprecated", "__array__ implementation doesn't"):
+    for message in (
+        r"\s*Warning. tf\.lite\.Interpreter is deprecated",
+        "__array__ implementation doesn't",
+    ):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 

@@ -128,7 +128,5 @@ def test_what_was_not_known_before_differs():
 
 
 def test_flags_of_fine_tuning_are_those_that_the_head_phase_does_not_use():
-    assert OF_FINETUNE == {
-        *("finetune_epochs", "finetune_optimizer", "finetune_learning_rate"),
-        *("finetune_schedule", "fine_tune_at"),
-    }
+    expected = {"finetune_epochs", "finetune_optimizer", "finetune_learning_rate"}
+    assert expected | {"finetune_schedule", "fine_tune_at"} == OF_FINETUNE

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import subprocess
 import sys
@@ -18,6 +17,10 @@ from lib.use import formats
 from lib.use.trained import make_classifier, open_trained
 
 ROOT = Path(__file__).parents[1]
+
+# What it may come to that pixels halfway between two levels are rounded the other way: much, on
+# noise, for a network that was trained on a few pictures of it.
+HALFWAY = 0.2
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_a_saved_model_takes_a_batch_of_pictures_of_any_size(exports, files, exp
     assert batch.shape[1:] == (40, 44, 3)  # not the size of the network
     told = pictures(pictures=tf.constant(batch))
     assert [name.decode() for name in told["class"].numpy()] == expected[0]
-    np.testing.assert_allclose(told["probabilities"], expected[1], atol=0.05)
+    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
     assert told["class_names"].numpy().tolist() == [[b"ants", b"bees"]] * len(files)
 
 
@@ -70,13 +73,13 @@ def test_a_saved_model_takes_a_batch_of_encoded_files(exports, files, expected):
     encoded = tf.saved_model.load(str(exports("saved_model"))).signatures["encoded"]
     told = encoded(encoded=tf.constant([path.read_bytes() for path in files]))
     assert [name.decode() for name in told["class"].numpy()] == expected[0]
-    np.testing.assert_allclose(told["probabilities"], expected[1], atol=0.05)
+    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
 
 
 def test_a_keras_model_takes_pictures_of_any_size(exports, files, expected):
     model = keras.models.load_model(exports("keras") / "model.keras")
     told = model.predict(np.stack([levels(path) for path in files]), verbose=0)
-    np.testing.assert_allclose(told, expected[1], atol=0.05)
+    np.testing.assert_allclose(told, expected[1], atol=HALFWAY)
 
 
 def test_a_lite_model_takes_a_picture_of_any_size_or_resized(exports, files, expected):
@@ -85,7 +88,7 @@ def test_a_lite_model_takes_a_picture_of_any_size_or_resized(exports, files, exp
     pictures, resized = map(model.get_signature_runner, ("pictures", "resized"))
     for file, probabilities in zip(files, expected[1], strict=True):
         told = pictures(pictures=levels(file)[np.newaxis])["probabilities"]
-        np.testing.assert_allclose(told[0], probabilities, atol=0.05)
+        np.testing.assert_allclose(told[0], probabilities, atol=HALFWAY)
         told = resized(pictures=load(file, 32)[np.newaxis])["probabilities"]
         np.testing.assert_allclose(told[0], probabilities, atol=1e-4)
 
@@ -126,38 +129,38 @@ def test_the_report_says_what_was_compared(exports, trained_run):
     for check in report["checks"]:
         assert check["pictures"] == 16
         assert check["disagreement"] == 0
-        assert check["largest_difference"] < 0.05
+        assert check["largest_difference"] < HALFWAY
     assert report["bytes"] > 1_000_000
 
 
-def test_an_export_that_disagrees_is_refused_and_nothing_is_left(
-    trained_run, tmp_path, monkeypatch
-):
-    load = formats.load_keras
+@pytest.fixture
+def parrot(monkeypatch):
+    """Makes exports quick: what is "exported" says of every picture that it shows ants."""
+    monkeypatch.setattr(formats, "write_keras", lambda trained, folder: None)
+    way = formats.WayIn("pictures", lambda data: data, lambda data: np.float32([0.9, 0.1]))
+    monkeypatch.setattr(formats, "load_keras", lambda folder, config: [way])
 
-    def mirrored(folder, config):
-        return [
-            dataclasses.replace(way, probabilities=lambda x, f=way.probabilities: f(x)[::-1])
-            for way in load(folder, config)
-        ]
 
-    monkeypatch.setattr(formats, "load_keras", mirrored)
-    with pytest.raises(UserError, match="16 of 16 pictures another class"):
-        export.main([f"--workdir={trained_run}", "--format=keras", f"--output={tmp_path / 'out'}"])
+def test_an_export_that_disagrees_is_refused_and_nothing_is_left(trained_run, tmp_path, parrot):
+    arguments = [f"--workdir={trained_run}", "--format=keras", f"--output={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match=r"gives \d+ of 16 pictures another class"):
+        export.main(arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export_is_replaced_by_force_alone(exports, trained_run):
-    folder = exports("keras")
-    before = (folder / "export.json").stat()
+def test_an_export_is_replaced_by_force_alone(trained_run, tmp_path, parrot, monkeypatch):
+    monkeypatch.setitem(export.MAY_DISAGREE, "none", 1.0)
+    folder = tmp_path / "out"
     arguments = [f"--workdir={trained_run}", "--format=keras", f"--output={folder}"]
-    with pytest.raises(UserError, match="holds an export.*--force"):
+    assert export.main(arguments) == 0
+    before = (folder / "export.json").read_bytes()
+    with pytest.raises(UserError, match=r"holds an export.*--force"):
         export.main(arguments)
-    assert (folder / "export.json").stat() == before
+    assert (folder / "export.json").read_bytes() == before
     assert export.main([*arguments, "--force", "--check=4"]) == 0
     report = json.loads((folder / "export.json").read_text())
     assert report["checks"][0]["pictures"] == 4
-    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_even_force_replaces_nothing_but_an_export(trained_run, tmp_path):

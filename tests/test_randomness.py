@@ -32,7 +32,9 @@ def test_permutations_are_the_same_on_any_machine_and_with_any_version():
 
 def test_uniform_numbers_are_the_same_on_any_machine_and_with_any_version():
     numbers = uniform([3], seed=1, stream=Stream.DROPOUT, step=2)
-    np.testing.assert_array_equal(numbers, np.float32([0.8747888803482056, 0.3748595714569092, 0.660463809967041]))
+    np.testing.assert_array_equal(
+        numbers, np.float32([0.8747888803482056, 0.3748595714569092, 0.660463809967041])
+    )
 
 
 @given(seed=SEEDS, step=STEPS, stream=STREAMS)
@@ -48,7 +50,9 @@ def test_uniform_numbers_depend_on_seed_stream_and_step(seed, step, stream):
 @given(seed=SEEDS, step=STEPS, few=st.integers(1, 40), more=st.integers(1, 40))
 def test_the_first_numbers_do_not_depend_on_how_many_are_drawn(seed, step, few, more):
     all_of_them = uniform([few + more, 2], seed, Stream.AUGMENTATION, step)
-    np.testing.assert_array_equal(uniform([few, 2], seed, Stream.AUGMENTATION, step), all_of_them[:few])
+    np.testing.assert_array_equal(
+        uniform([few, 2], seed, Stream.AUGMENTATION, step), all_of_them[:few]
+    )
 
 
 def test_uniform_numbers_fill_the_unit_interval_evenly():

@@ -99,7 +99,7 @@ def test_a_saved_run_comes_back_as_it_was(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"flags": {}}', "\udcff"])
 def test_a_damaged_configuration_is_an_error_of_one_line(tmp_path, content):
     (tmp_path / "config.json").write_text(content, errors="surrogateescape")
-    with pytest.raises(UserError, match="config.json cannot be read") as error:
+    with pytest.raises(UserError, match=r"config\.json cannot be read") as error:
         run_folder.saved(tmp_path)
     assert "\n" not in str(error.value)
 

@@ -191,7 +191,7 @@ def _trust(judged: Judged) -> str:
     some = found.count > 0
     lines = [
         Series("perfect", "soft", (0, 1), (0, 1), dots=False),
-        Series("predictions", "first", found.confidence[some], found.accuracy[some]),
+        Series("predictions", "first loose", found.confidence[some], found.accuracy[some]),
     ]
     title = "Accuracy of predictions by their probability"
     charts.append(line_chart(title, "probability", lines, (0, 1), (0, 1.02)))

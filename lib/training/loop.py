@@ -48,6 +48,7 @@ class _PhaseLoop:
 
     def __init__(self, run: Run, phase: Phase):
         config, network = run.config, run.network
+        self._mark = monotonic()  # Building the phase is a part of what it costs.
         self._run = run
         self._phase = phase
         epochs_before = 0 if phase.name == "head" else config.head_epochs
@@ -103,7 +104,6 @@ class _PhaseLoop:
             status.assert_existing_objects_matched()
         else:
             state.phase.assign(self._phase.name)
-        self._mark = monotonic()
         self._run.reports.layers(self._phase.name, layer_table(self._run.network), self._first_step)
         graph = self._train_step.get_concrete_function().graph
         self._run.reports.graph(self._phase.name, graph, self._first_step)

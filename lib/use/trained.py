@@ -94,7 +94,11 @@ def make_classifier(trained: Trained) -> Classifier:
         return network.head(engine.suffix(features))
 
     def classify(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        result = logits(engine.prefix(pictures))
-        return predicted_classes(result).numpy(), probabilities(result).numpy()
+        # Always a whole batch: with less, sums are taken in another order, and last digits change.
+        batch = np.zeros((config.batch_size, *pictures.shape[1:]), np.uint8)
+        batch[: len(pictures)] = pictures
+        result = logits(engine.prefix(batch))
+        classes, chances = predicted_classes(result).numpy(), probabilities(result).numpy()
+        return classes[: len(pictures)], chances[: len(pictures)]
 
     return classify

@@ -26,7 +26,9 @@ def test_a_slice_of_a_batch_is_augmented_as_within_the_whole(count, data, seed, 
     end = data.draw(st.integers(start + 1, count))
     batch = pictures(count)
     whole = augmented(batch, seed, step)
-    np.testing.assert_array_equal(augmented(batch[start:end], seed, step, first=start), whole[start:end])
+    np.testing.assert_array_equal(
+        augmented(batch[start:end], seed, step, first=start), whole[start:end]
+    )
 
 
 @few

@@ -4,7 +4,11 @@ import hashlib
 import shutil
 
 import pytest
+import tensorflow as tf
 
+from lib import faults
+from lib.errors import UserError
+from lib.training.checkpoints import Checkpoints
 from tests.faults.program import Outcome
 
 
@@ -75,3 +79,56 @@ def test_without_a_whole_one_it_stops_and_touches_nothing(reference, stopped, tm
         " start in another --workdir\n"
     )
     assert contents(workdir) == before
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path):
+    """A folder with checkpoints of a variable that is 1.0 at step 1 and 2.0 at step 2."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    variable = tf.Variable(0.0)
+    for step in (1, 2):
+        variable.assign(step)
+        checkpoints.save(tf.train.Checkpoint(value=variable), step)
+    return checkpoints, variable
+
+
+def value(checkpoints):
+    restored = tf.Variable(0.0)
+    tf.train.Checkpoint(value=restored).read(str(checkpoints.newest_good()))
+    return float(restored)
+
+
+@pytest.mark.parametrize("place", ["checkpoints:begin", "checkpoints:data", "write:ckpt-*.json"])
+def test_a_checkpoint_that_cannot_be_replaced_is_never_half_of_another(
+    two_checkpoints, monkeypatch, tmp_path, place
+):
+    checkpoints, variable = two_checkpoints
+    variable.assign(3.0)
+    monkeypatch.setattr(faults, "_FAULTS", faults._armed(f"{place}=ENOSPC"))
+    monkeypatch.setattr(faults, "_WATCHED", True)
+    with pytest.raises(UserError, match="No space left on device"):
+        checkpoints.save(tf.train.Checkpoint(value=variable), 2)
+    # Once its files are replaced, the one before is the newest; what was written is gone again.
+    expected = 2.0 if place == "checkpoints:begin" else 1.0
+    assert value(checkpoints) == expected
+    assert len(list(tmp_path.glob("*/ckpt-*"))) == 3 * expected
+
+
+def test_the_managers_own_file_is_not_needed(two_checkpoints, tmp_path):
+    checkpoints, variable = two_checkpoints
+    (tmp_path / "checkpoints/checkpoint").unlink()
+    assert value(checkpoints) == 2.0
+    variable.assign(4.0)
+    checkpoints.save(tf.train.Checkpoint(value=variable), 4)
+    assert value(checkpoints) == 4.0
+    assert not list(tmp_path.glob("checkpoints/ckpt-1.*"))
+
+
+def test_what_kills_left_goes_with_the_next_checkpoint(two_checkpoints, tmp_path):
+    checkpoints, variable = two_checkpoints
+    half, whole = tmp_path / "checkpoints/ckpt-1_temp", tmp_path / "checkpoints/ckpt-2.index"
+    half.mkdir()
+    (half / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
+    checkpoints.save(tf.train.Checkpoint(value=variable), 3)
+    assert whole.exists()
+    assert not half.exists()

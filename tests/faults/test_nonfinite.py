@@ -8,6 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lib.config import Config
+from lib.model.engine import cut
+from lib.model.freezing import freeze
+from lib.training.optimizers import build_optimizer
+from lib.training.state import State
+from lib.training.steps import make_train_step
 from tests.faults.program import history
 
 
@@ -49,3 +55,55 @@ def test_a_batch_that_gives_no_number_stops_the_run(poisoned, tmp_path):
     assert "updates left out: 2" in said
     assert json.loads((tmp_path / "result.json").read_text())["skipped_updates"] == 2
     assert len(history(tmp_path)) == 5
+
+
+@pytest.fixture
+def head_step(network):
+    """The training step of a head that bears less than three failures in a row, and its parts."""
+    variables = freeze(network, None)
+    engine = cut(network, None, "plain", 4, 2)
+    state = State()
+    optimizer = build_optimizer(Config().head, 0.01)
+    step = make_train_step(
+        engine, network.head, variables, optimizer, state, dropout=0.0, seed=0, patience=3
+    )
+    features = engine.prefix(np.zeros((4, 32, 32, 3), np.uint8))
+
+    def take(sound: bool) -> None:
+        factor = 1.0 if sound else float("nan")
+        step(tuple(part * factor for part in features), tf.constant([0, 1, 0, 1]))
+
+    return (
+        take,
+        state,
+        lambda: [variable.numpy() for variable in (*variables, *optimizer.variables)],
+    )
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_an_update_that_is_left_out_changes_nothing_but_the_counts(head_step):
+    take, state, numbers = head_step
+    take(True)
+    before, metrics = numbers(), state.metrics()
+    take(False)
+    assert same(numbers(), before)
+    assert state.metrics() == metrics
+    assert (int(state.step), int(state.skipped), int(state.failed_step)) == (2, 1, -1)
+    take(True)
+    assert not same(numbers(), before)
+    assert int(state.skipped_in_a_row) == 0
+
+
+def test_too_many_in_a_row_end_training_at_that_step(head_step):
+    take, state, numbers = head_step
+    for sound in (True, False, False, True, False, False, False):
+        assert int(state.failed_step) == -1
+        take(sound)
+    assert int(state.failed_step) == 6
+    before = numbers()
+    take(True)
+    assert same(numbers(), before)
+    assert int(state.step) == 6

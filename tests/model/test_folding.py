@@ -65,7 +65,9 @@ def test_any_output_can_be_asked_for(network):
     wanted = ["block_2_add", "block_2_depthwise_relu"]
     outputs = [network.backbone.get_layer(name).output for name in wanted]
     expected = keras.Model(network.backbone.input, outputs)(pictures())
-    for one, other in zip(evaluate(layers, {layers[0].name: pictures()}, wanted), expected, strict=True):
+    for one, other in zip(
+        evaluate(layers, {layers[0].name: pictures()}, wanted), expected, strict=True
+    ):
         assert_equal_to_rounding(one, other)
 
 

@@ -48,11 +48,11 @@ def test_precision_and_recall_by_hand():
 
 
 def test_precision_recall_and_f1_of_a_class_by_hand():
-    counts = confusion_matrix(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0]), 3)
-    assert counts.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
+    counts = confusion_matrix(np.array([0, 0, 0, 1, 1]), np.array([0, 1, 1, 1, 0]), 3)
+    assert counts.tolist() == [[1, 2, 0], [1, 1, 0], [0, 0, 0]]
     first, second, third = per_class(counts)
-    assert first == {"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "count": 3}
-    assert second == {"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "count": 2}
+    assert first == {"precision": 1 / 2, "recall": 1 / 3, "f1": 2 / 5, "count": 3}
+    assert second == {"precision": 1 / 3, "recall": 1 / 2, "f1": 2 / 5, "count": 2}
     # Never there and never predicted: nothing can be said.
     assert third == {"precision": None, "recall": None, "f1": None, "count": 0}
 

@@ -27,7 +27,9 @@ def series(folder: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
         events = EventAccumulator(str(folder / "tensorboard" / split), size_guidance={"tensors": 0})
         events.Reload()
         for tag in events.Tags()["tensors"]:
-            points = [(each.step, tf.make_ndarray(each.tensor_proto)) for each in events.Tensors(tag)]
+            points = [
+                (each.step, tf.make_ndarray(each.tensor_proto)) for each in events.Tensors(tag)
+            ]
             if all(value.shape == () and value.dtype.kind == "f" for _, value in points):
                 found[split, tag] = [(step, float(value)) for step, value in points]
     return found
@@ -46,4 +48,7 @@ def assert_same_outcome(folder: Path, expected: Path) -> None:
     ours, theirs = series(folder), series(expected)
     for curves in (ours, theirs):
         del curves["train", "images_per_second"]
+        for key in curves:
+            if key[0] == "test":  # a run that was asked for in pieces has a point for each
+                del curves[key][:-1]
     assert ours == theirs

@@ -57,7 +57,9 @@ def test_each_picture_has_its_own_line_in_the_order_of_the_set():
     found = evaluate(batches(LOGITS, LABELS, 2), step, Never())
     assert found.labels.tolist() == LABELS.tolist()
     expected = 1 / (1 + np.exp(-LOGITS[:, 0]))
-    np.testing.assert_allclose(found.probabilities, np.stack([1 - expected, expected], 1), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.probabilities, np.stack([1 - expected, expected], 1), rtol=1e-5
+    )
 
 
 def test_three_classes_have_three_probabilities_each():

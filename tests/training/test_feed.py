@@ -67,7 +67,9 @@ def assert_same(one, other):
 
 def test_an_epoch_shows_every_picture_once_with_its_label(engine):
     batches = list(training(engine).batches(0, STEPS))
-    assert sorted(sum(map(shades, batches), [])) == list(range(100, 100 + COUNT))
+    assert sorted([shade for batch in batches for shade in shades(batch)]) == list(
+        range(100, 100 + COUNT)
+    )
     for batch in batches:
         assert batch.labels.numpy().tolist() == [shade % 3 for shade in shades(batch)]
         assert batch.labels.dtype == tf.int32
@@ -89,7 +91,9 @@ def test_a_batch_is_a_function_of_its_step_number_alone(engine):
 def test_starting_at_a_step_gives_what_comes_there_in_a_run_from_the_start(engine):
     whole = list(training(engine).batches(0, 2 * STEPS))
     for start in (1, STEPS, STEPS + 1):
-        for one, other in zip(training(engine).batches(start, 2 * STEPS), whole[start:], strict=True):
+        for one, other in zip(
+            training(engine).batches(start, 2 * STEPS), whole[start:], strict=True
+        ):
             assert_same(one, other)
 
 
@@ -157,7 +161,7 @@ def test_an_evaluation_sees_each_picture_once_in_order_each_time(engine, memory_
     for _ in range(3):
         batches = list(feed)
         assert [len(batch.labels) for batch in batches] == [4, 4, 3]
-        assert sum(map(shades, batches), []) == whole.rows.tolist()
+        assert [shade for batch in batches for shade in shades(batch)] == whole.rows.tolist()
         labels = np.concatenate([batch.labels for batch in batches])
         assert labels.tolist() == whole.labels.tolist()
 
@@ -181,7 +185,9 @@ def test_features_that_do_not_fit_are_computed_each_time(engine):
 def test_whether_features_fit_is_a_matter_of_all_of_their_bytes():
     # 11 pictures of 2 x 65536 floats are 5.5 MiB.
     large = tf.TensorSpec((None, 256, 256))
-    engine = Engine(lambda pictures: (tf.zeros((len(pictures), 256, 256)),) * 2, (large, large), None)
+    engine = Engine(
+        lambda pictures: (tf.zeros((len(pictures), 256, 256)),) * 2, (large, large), None
+    )
     for memory_mb, asked in ((5, 6), (6, 3)):
         whole = subset()
         feed = EvaluationFeed(whole, engine, BATCH, memory_mb)

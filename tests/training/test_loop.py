@@ -14,6 +14,7 @@ from lib.model.network import weights_sha256
 from lib.reporting.progress import bar
 from lib.run_folder import saved
 from lib.training import loop
+from lib.training import run as run_module
 from lib.training.checkpoints import step_of
 from lib.training.run import open_run
 
@@ -36,11 +37,37 @@ class Stop:
                 raise Stopped(signal.SIGINT)
 
 
+class Silent:
+    """Reports to nobody: whole runs show those."""
+
+    def __init__(self, folder, step, history):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_the_loop(shared_networks):
+    """Runs without reports, on a network that is built already."""
+
+    def build_network(config, classes):
+        network, weights = shared_networks(classes)
+        network.model.set_weights(weights)
+        return network
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "Reports", Silent)
+        patch.setattr(run_module, "build_network", build_network)
+        patch.setattr(run_module, "_show_training_pictures", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="module")
-def config(two_classes, weight_file):
+def config(two_classes):
     return Config(
         dataset=str(two_classes),
-        weights=str(weight_file),
+        weights="none",
         threads=2,
         train_limit=10,
         eval_limit=6,
@@ -87,11 +114,8 @@ def uninterrupted(config, dataset, tmp_path_factory):
 
 @pytest.mark.parametrize("phase", ["head", "finetune"])
 def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phase):
-    with opened(tmp_path, dataclasses.replace(config, head_epochs=2), dataset) as run:
-        if phase == "finetune":
-            run.state.journal = run.state.journal  # a phase may begin without a head of its own
-            config = dataclasses.replace(config, head_epochs=0)
-            run = dataclasses.replace(run, config=config)
+    config = dataclasses.replace(config, head_epochs=2 if phase == "head" else 0, finetune_epochs=2)
+    with opened(tmp_path, config, dataset) as run:
         work = loop._PhaseLoop(run, config.phase(phase))
         work.train()
     assert len(dataset.train) % config.batch_size  # so that the last batch is smaller
@@ -99,7 +123,7 @@ def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phas
     assert work._evaluation_step.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize("first", [0, 2, 4, 7, 8, 11, 13])
+@pytest.mark.parametrize("first", [2, 4, 7, 13])
 def test_a_run_that_is_stopped_anywhere_ends_as_if_it_never_was(
     config, dataset, tmp_path, uninterrupted, first
 ):

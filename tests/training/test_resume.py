@@ -22,9 +22,7 @@ def state_after(head, finetune=0, phase=None):
     phases = ["start", *["head"] * head, *["finetune"] * finetune]
     state = State()
     state.phase.assign(phase or phases[-1].replace("start", "head"))
-    state.journal = Journal(
-        [Epoch(i, name, 10 * i, *[0.5] * 7) for i, name in enumerate(phases)]
-    )
+    state.journal = Journal([Epoch(i, name, 10 * i, *[0.5] * 7) for i, name in enumerate(phases)])
     return state
 
 

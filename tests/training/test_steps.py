@@ -248,7 +248,9 @@ def test_a_slice_of_a_batch_is_dropped_as_within_the_whole(count, data, seed, st
     end = data.draw(st.integers(start + 1, count))
     pooled = np.random.default_rng(0).normal(size=(count, 40)).astype(np.float32)
     whole = dropped(pooled, 0.5, seed, step)
-    np.testing.assert_array_equal(dropped(pooled[start:end], 0.5, seed, step, start), whole[start:end])
+    np.testing.assert_array_equal(
+        dropped(pooled[start:end], 0.5, seed, step, start), whole[start:end]
+    )
 
 
 @few

@@ -59,7 +59,7 @@ def test_a_table_that_was_not_finished_is_not_there(tmp_path, suffix):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "out.csv"
-    with pytest.raises(UserError, match="out.csv cannot be written"), table(path, COLUMNS):
+    with pytest.raises(UserError, match=r"out\.csv cannot be written"), table(path, COLUMNS):
         pass
 
 

@@ -10,7 +10,7 @@ def photographed(drawing: Image.Image, rng: Random) -> Image.Image:
     picture = ImageChops.multiply(drawing, _light(drawing.size, rng))
     picture = ImageEnhance.Brightness(picture).enhance(rng.uniform(0.95, 1.35))
     picture = ImageEnhance.Color(picture).enhance(rng.uniform(0.75, 1.3))
-    picture = picture.filter(ImageFilter.GaussianBlur(rng.choice([0.8, 1.0, 1.2])))
+    picture = picture.filter(ImageFilter.GaussianBlur(rng.choice([0.5, 0.7, 0.9, 1.1])))
     return _grainy(picture, rng.uniform(0.0, 0.06), rng)
 
 

@@ -12,7 +12,7 @@ from lib.data.drawn.heads import cat_head, dog_head
 from lib.data.drawn.others import OTHERS
 from lib.data.drawn.scenes import draw_foreground, draw_scene
 
-# Colours tell nothing and patterns a little, as in life: tabby cats, spotted dogs, and both in plain.
+# Colours tell nothing and patterns a little, as in life: tabby cats, spotted dogs, both in plain.
 _CAT_PATTERNS = ("stripes", "stripes", "stripes", "plain", "bib")
 _DOG_PATTERNS = ("spots", "patches", "saddle", "plain", "bib")
 _SUBJECTS = {
