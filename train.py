@@ -38,7 +38,7 @@ def main(_: list[str]) -> None:
     phase = flags.run.PHASE.value
     try:
         if phase == "evaluate":
-            evaluate(flags.configuration(), flags.data.TEST_DIR.value, flags.run.AGAINST.value)
+            evaluate(flags.configuration(), flags.run.TEST_DIR.value, flags.run.AGAINST.value)
         else:
             train(flags.configuration(), phase)
     except UserError as error:

@@ -42,9 +42,6 @@ flags.DEFINE_integer(
     " again as it is needed",
     lower_bound=0,
 )
-TEST_DIR = flags.DEFINE_string(
-    "test_dir", None, "with --phase=evaluate: another set, a folder with one folder a class"
-)
 
 flags.DEFINE_integer("batch_size", Config.batch_size, "pictures a step", lower_bound=1)
 flags.DEFINE_integer(

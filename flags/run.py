@@ -49,13 +49,17 @@ flags.DEFINE_boolean(
     "show in TensorBoard, after each epoch, how the trained weights and their gradients are"
     " distributed",
 )
+TEST_DIR = flags.DEFINE_string(
+    "test_dir", None, "with --phase=evaluate: another set, a folder with one folder a class"
+)
 AGAINST = flags.DEFINE_string(
     "against",
     None,
     "with --phase=evaluate: the folder of another run, to be compared on the same pictures",
 )
-flags.register_multi_flags_validator(
-    ["phase", "against"],
-    lambda given: given["against"] is None or given["phase"] == "evaluate",
-    message="--against is for --phase=evaluate",
-)
+for _only in ("test_dir", "against"):
+    flags.register_multi_flags_validator(
+        ["phase", _only],
+        lambda given, name=_only: given[name] is None or given["phase"] == "evaluate",
+        message=f"--{_only} is for --phase=evaluate",
+    )

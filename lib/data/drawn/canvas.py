@@ -100,7 +100,7 @@ class Canvas:
         ImageDraw.Draw(mask).polygon(self._pixels(outline), fill=255)
         self._show(below.copy())
         yield
-        below.paste(self._image)
+        below.paste(self._image, mask=mask)
         self._show(below)
 
     def polygon(self, outline: Sequence[Point], fill: Colour) -> None:
