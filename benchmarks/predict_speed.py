@@ -65,9 +65,7 @@ def turn(contender: str, workdir: Path, folder: Path) -> None:
     seconds = time.perf_counter() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     cpu = time.process_time() - spent
-    print(
-        json.dumps({"count": count, "seconds": seconds, "cpu_seconds": cpu, "memory_mb": memory})
-    )
+    print(json.dumps({"count": count, "seconds": seconds, "cpu_seconds": cpu, "memory_mb": memory}))
 
 
 def main() -> None:

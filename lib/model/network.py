@@ -26,8 +26,9 @@ class Network:
 def build(classes: int, image_size: int, alpha: float, dropout: float, seed: int) -> Network:
     """A network with random weights.
 
-    The backbone's batch normalisation is in inference mode always: its statistics come with the
-    pretrained weights, and a few small batches would only spoil them.
+    The backbone's batch normalisation is in inference mode: its statistics come with the pretrained
+    weights, and a few small batches would only spoil them. (`lib.model.engine` sees to that; who
+    calls `model` with `training=True` overrides the `training=False` here.)
 
     Args:
         classes: two give one logit, more give one each.

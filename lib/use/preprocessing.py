@@ -70,17 +70,11 @@ def _jpeg(data: tf.Tensor) -> tf.Tensor:
     # The accurate transform is what Pillow takes; TensorFlow's own choice is a faster one.
     picture = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     orientation = _orientation(data)
-    picture = tf.cond(orientation >= 5, lambda: _transposed(picture), lambda: picture)
+    picture = tf.cond(orientation >= 5, lambda: tf.transpose(picture, (1, 0, 2)), lambda: picture)
     for axis, codes in ((1, (2, 3, 6, 7)), (0, (3, 4, 7, 8))):
         turned = tf.reverse(picture, [axis])
         picture = tf.where(tf.reduce_any(orientation == codes), turned, picture)
     return picture
-
-
-def _transposed(picture: tf.Tensor) -> tf.Tensor:
-    # Of 8 bits, oneDNN complains on stderr before it leaves the work to others.
-    wide = tf.cast(picture, tf.int32)
-    return tf.cast(tf.transpose(wide, (1, 0, 2)), tf.uint8)
 
 
 def _orientation(data: tf.Tensor) -> tf.Tensor:

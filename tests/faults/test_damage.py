@@ -52,7 +52,7 @@ def test_it_goes_on_from_the_newest_that_is_whole_to_the_same_bits(reference, st
 
     reasons = {
         8: f"ckpt-8.data-00000-of-00001 has {len(whole) // 2:,} bytes that are not those written",
-        6: f"ckpt-6.data-00000-of-00001 has {len(whole):,} bytes that are not those written",
+        6: f"ckpt-6.data-00000-of-00001 has {len(flipped):,} bytes that are not those written",
         4: "ckpt-4.data-00000-of-00001 is missing",
         3: "ckpt-3.index has 0 bytes that are not those written",
     }

@@ -67,7 +67,7 @@ def test_a_plot_a_table_or_a_summary_that_cannot_be_written_only_warns(reference
     with small_disk(summaries, "32k") as disk:
         program = reference.program
         if disk:
-            disk.fill(leave=0)
+            disk.fill(leave=4096)  # enough to begin with
             program = dataclasses.replace(program, prefix=disk.prefix)
         ended = program.run(
             tmp_path, fault="write:augmentation.png=ENOSPC,write:history.csv@3=EROFS"
