@@ -159,10 +159,11 @@ class Reports:
     def _mend(self, step: int) -> None:
         """Begins new event files after a failure: of the old ones, all before it can be read."""
         if self._torn:
-            with contextlib.suppress(OSError, tf.errors.OpError):
-                self._summaries.close()
+            torn = self._summaries  # in use still if the new ones cannot be begun
             self._summaries = Summaries(self._folder / "tensorboard", resume_step=step)
             self._torn = False
+            with contextlib.suppress(OSError, tf.errors.OpError):
+                torn.close()
 
     @contextlib.contextmanager
     def _tolerant(self, what: str) -> Iterator[None]:

@@ -2,8 +2,6 @@
 
 import random
 
-import pytest
-
 from lib.atomic import is_temporary
 from tests.faults.program import Outcome
 from tests.http_server import Answer, serving
@@ -19,7 +17,6 @@ BEFORE_TRAINING = (
 )
 WHILE_TRAINING = (
     "checkpoints:data",  # before the first checkpoint counts
-    "write:augmentation.png",
     "checkpoints:data@2",  # in the middle of an epoch
     "write:history.csv@2",
     "write:curves.png",
@@ -32,7 +29,6 @@ WHILE_TRAINING = (
     "best:manifest",
     "evaluation@4",
     "outcome",
-    "write:predictions.csv",
     "write:result.json",
 )
 
@@ -51,9 +47,10 @@ def test_killed_at_each_of_these_places_in_turn_a_run_ends_in_the_same_bits(refe
     assert [path for path in workdir.rglob("*") if is_temporary(path)] == []
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_anywhere_a_run_ends_in_the_same_bits(reference, tmp_path, seed):
-    arrival = random.Random(seed).randrange(1, len(reference.places))
+def test_killed_anywhere_a_run_ends_in_the_same_bits(reference, tmp_path):
+    # The pictures are there already, so that less is done before TensorFlow starts.
+    places = reference.places[reference.places.index("tensorflow") :]
+    arrival = random.Random(0).randint(1, len(places))
     ended = reference.program.run(tmp_path, fault=f"*@{arrival}")
     assert ended.code == -9
     reference.program.finish(tmp_path)
