@@ -87,8 +87,9 @@ class Reports:
     def pictures(self, name: str, figure: Figure, step: int, split: str = "train") -> None:
         """Keeps a figure as `plots/<name>.png` and in TensorBoard."""
         with self._tolerant(f"the plot {name}"):
-            plots.save(figure, self._folder / "plots" / f"{name}.png")
-            self._summaries.picture(split, name, plots.pixels(figure), step)
+            image = plots.rendered(figure)
+            plots.write(image, self._folder / "plots" / f"{name}.png")
+            self._summaries.picture(split, name, plots.halved(image), step)
 
     def validated(self, judged: Judged, step: int) -> None:
         """Shows what the network says of the validation pictures: of a fixed few, and its worst."""

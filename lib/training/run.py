@@ -163,7 +163,8 @@ def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) 
     pictures = dataset.train.pixels(shown)
     names = [dataset.classes[label] for label in dataset.train.labels[shown]]
     reports.pictures("training_samples", plots.training_samples(pictures, names), step=0)
-    copies = np.repeat(pictures[:1], 9, axis=0)
-    varied = augment(copies, config.seed, 0, config.rotation)
+    # As many as a batch has: augmentation is compiled for each shape that it meets.
+    copies = np.repeat(pictures[:1], max(9, config.batch_size), axis=0)
+    varied = augment(copies, config.seed, 0, config.rotation)[:9]
     nine = np.clip(np.rint(varied), 0, 255).astype(np.uint8)
     reports.pictures("augmentation", plots.augmentation(pictures[0], nine), step=0)
