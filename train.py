@@ -100,7 +100,10 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
     if test_dir:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:
-        subset = open_dataset(config, bar).test
+        dataset = open_dataset(config, bar)
+        found = {"data_sha256": dataset.sha256, "classes": list(dataset.classes)}
+        run_folder.require_same(folder, before.facts, found)
+        subset = dataset.test
     rival = against and open_rival(Path(against), before, subset, not test_dir, bar)
 
     runtime.start(config.threads, config.seed)

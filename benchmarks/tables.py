@@ -22,7 +22,7 @@ def as_markdown(runs: dict[str, list[Run]]) -> str:
         seconds = _seconds(of_program)
         cells = [
             f"{seconds[phase]:.1f} s"
-            + (f" ({seconds[phase] / reference[phase]:.2f} ×)" if seconds is not reference else "")
+            + (f" ({seconds[phase] / reference[phase]:.2f} ×)" if seconds != reference else "")
             for phase in _COLUMNS
         ]
         memory = median(run.peak_memory_mb for run in of_program)

@@ -16,7 +16,13 @@ flags.DEFINE_string(
     Config.workdir,
     "folder of the run; the same command again resumes it [runs/<dataset>]",
 )
-flags.DEFINE_integer("seed", Config.seed, "everything random follows from it", lower_bound=0)
+flags.DEFINE_integer(
+    "seed",
+    Config.seed,
+    "everything random follows from it",
+    lower_bound=0,
+    upper_bound=2**32 - 1,
+)
 flags.DEFINE_integer(
     "threads",
     Config.threads,

@@ -47,5 +47,5 @@ def is_temporary(path: Path) -> bool:
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes were writing below a folder to which nobody else writes."""
     for path in folder.rglob(".*.partial*"):
-        if is_temporary(path):
+        if is_temporary(path) and path.is_file():
             path.unlink()

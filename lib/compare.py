@@ -53,8 +53,12 @@ def main(arguments: Sequence[str]) -> int:
         UserError: a folder holds no run, or the figure cannot be written.
     """
     parser = Parser("lib.compare", __doc__.splitlines()[0])
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a run")
-    parser.add_argument("--output", metavar="FILE.png", type=Path, help="draw the curves there")
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", type=command_line.path, help="folder of a run"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE.png", type=command_line.path, help="draw the curves there"
+    )
     given = parser.parse_args(arguments)
     if len(given.runs) < 2:
         parser.error(f"received {given.runs[0]} alone, expected two runs or more")

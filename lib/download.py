@@ -5,18 +5,22 @@ Which version of the file the bytes so far belong to is remembered beside it (`p
 that a later call, in another process too, appends to them only what belongs to that same version.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import http.client
 import itertools
 import json
 import queue
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from typing import IO
 
 from lib import Progress, faults
 from lib.atomic import replacing
@@ -71,6 +75,31 @@ def download(
         except DownloadError:
             if _size(part) <= before or connection == CONNECTIONS:
                 raise
+
+
+@contextlib.contextmanager
+def alone(lock_file: Path, progress: Progress) -> Iterator[None]:
+    """Holds a lock for a download; the system takes it back from a process that is killed.
+
+    Args:
+        lock_file: made where it is missing, and left there.
+        progress: told of the seconds that another process is waited for.
+    """
+    with open(lock_file, "w") as lock:
+        if not _locked(lock):
+            with progress("waiting for another process that downloads", 0, "seconds") as advance:
+                while not _locked(lock):
+                    time.sleep(1)
+                    advance(1)
+        yield
+
+
+def _locked(lock: IO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def source_of(part: Path) -> str | None:

@@ -169,6 +169,8 @@ def _in_place_of(output: Path) -> Iterator[Path]:
             " can be"
         ) from error
     finally:
+        if before.exists() and not target.exists():  # interrupted between the two renames
+            before.rename(target)
         for leftover in (temporary, before):
             shutil.rmtree(leftover, ignore_errors=True)
 

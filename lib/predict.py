@@ -44,6 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     folder = options.workdir
     saved = run_folder.require_saved(folder)
     explanations = _explanations(options)
+    for file in filter(None, (options.output, options.grid)):
+        if file.is_dir():
+            raise UserError(f"{file} is a folder; expected the name of a file to write")
     _require_free([options.output, options.grid, explanations], options.force)
 
     named = list(named_files(options.pictures, sys.stdin.buffer))
@@ -146,8 +149,6 @@ def _explanations(options: argparse.Namespace) -> Path | None:
 
 def _require_free(targets: Sequence[Path | None], force: bool) -> None:
     for path in filter(None, targets):
-        if path.is_dir() and path.suffix:
-            raise UserError(f"{path} is a folder; expected the name of a file to write")
         taken = any(path.iterdir()) if path.is_dir() else path.exists()
         if taken and not force:
             raise UserError(f"{path} exists already: give another name, or --force to replace it")

@@ -66,9 +66,12 @@ def _sources(mirror: tf.Tensor, angle: tf.Tensor, size: int) -> tuple[tf.Tensor,
 
 
 def _reflected(positions: tf.Tensor, size: int) -> tf.Tensor:
-    """Folds positions outside of a picture back into it, its outer border being the mirror."""
-    folded = tf.math.floormod(positions + 0.5, 2.0 * size)
-    return tf.minimum(folded, 2.0 * size - folded) - 0.5
+    """Folds positions outside of a picture back into it, its outer border being the mirror.
+
+    Once at each border is enough: a square turned about its centre reaches out by less than itself.
+    """
+    from_left = tf.abs(positions + 0.5)
+    return size - tf.abs(size - from_left) - 0.5
 
 
 def _looked_up(pictures: tf.Tensor, columns: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

@@ -5,21 +5,17 @@
 holds a part of the pictures.
 """
 
-import contextlib
-import fcntl
 import os
 import shutil
 import stat
-import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from lib import Progress, faults
-from lib.download import DownloadError, discard, download, source_of
+from lib.download import DownloadError, alone, discard, download, source_of
 from lib.errors import UserError
 
 SOURCES: tuple[str, ...] = (
@@ -65,7 +61,7 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
             return data_dir
         if not target.exists():
             data_dir.mkdir(parents=True, exist_ok=True)
-            with _alone(data_dir, progress):
+            with alone(data_dir / f".{NAME}.lock", progress):
                 if not target.exists():
                     _fetch_from_any(urls, data_dir, progress)
     except OSError as error:
@@ -83,27 +79,6 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
 
 def _holds_the_classes(folder: Path) -> bool:
     return all((folder / name).is_dir() for name in PICTURES)
-
-
-@contextlib.contextmanager
-def _alone(data_dir: Path, progress: Progress) -> Iterator[None]:
-    """Holds the lock of the cache; the system takes it back from a process that is killed."""
-    with open(data_dir / f".{NAME}.lock", "w") as lock:
-        if not _locked(lock):
-            what = "waiting for another process that downloads the data set"
-            with progress(what, 0, "seconds") as advance:
-                while not _locked(lock):
-                    time.sleep(1)
-                    advance(1)
-        yield
-
-
-def _locked(lock: IO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _fetch_from_any(urls: Sequence[str], data_dir: Path, progress: Progress) -> None:

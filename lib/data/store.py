@@ -28,11 +28,12 @@ from lib.atomic import replacing
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
+from lib.runtime import cores
 
 # To be raised whenever the same file would give other pixels or another verdict than before.
 _VERSION = 1
 
-_THREADS = os.cpu_count() or 1
+_THREADS = cores()
 
 
 class _Checked(NamedTuple):
@@ -232,7 +233,7 @@ def _remember(cache: Path, checked: dict[str, _Checked], kept: np.ndarray | None
     except OSError as error:
         raise UserError(
             f"decoded pictures cannot be kept in '{cache.parent}': {error.strerror}; make it "
-            f"writable, make room, or choose another cache folder"
+            f"writable, make room, or set XDG_CACHE_HOME to another folder"
         ) from error
 
 

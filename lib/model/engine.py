@@ -10,6 +10,7 @@ folds the batch normalisation and gives the prefix to the fastest executor on th
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -27,8 +28,8 @@ class Engine:
     """A network cut in two.
 
     Attributes:
-        prefix: pictures, float32 or uint8 [n, size, size, 3], 0 to 255, n at most a batch, to
-            features. Called outside of a graph.
+        prefix: pictures, float32 or uint8 [n, size, size, 3], 0 to 255, to features.
+            Called outside of a graph.
         signature: shape and type of each of the features, the number of pictures left open.
         suffix: features to pooled features, float32 [n, channels]. Called inside a `tf.function`;
             differentiable in the trained layers' variables.
@@ -39,14 +40,13 @@ class Engine:
     suffix: Callable[[Features], tf.Tensor]
 
 
-def cut(network: Network, trained_from: int | None, kind: str, batch: int, threads: int) -> Engine:
+def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> Engine:
     """Cuts a network in front of its first trained layer.
 
     Args:
         network: with the weights that the prefix is to have: it is taken as it is now.
         trained_from: index of the backbone's first trained layer; None if all of it is frozen.
         kind: "auto" or "plain".
-        batch: the largest number of pictures that the prefix will be asked for at once.
         threads: processor threads of an executor that has its own.
     """
     backbone = network.backbone
@@ -64,14 +64,15 @@ def cut(network: Network, trained_from: int | None, kind: str, batch: int, threa
         return features[0] if trained_from is None else _pooled(above(features))
 
     on_processor = not tf.config.list_physical_devices("GPU")
-    count = batch if kind == "auto" and on_processor else None
+    interpreted = kind == "auto" and on_processor
+    count = 1 if interpreted else None
     pictures = tf.TensorSpec((count, *backbone.input_shape[1:]), tf.float32)
     graph = tf.function(prefix).get_concrete_function(pictures)
     signature = tuple(
         tf.TensorSpec((None, *output.shape[1:]), output.dtype)
         for output in graph.structured_outputs
     )
-    if count:
+    if interpreted:
         return Engine(_interpreted(graph, threads), signature, suffix)
     return Engine(lambda pictures: graph(tf.cast(pictures, tf.float32)), signature, suffix)
 
@@ -129,27 +130,41 @@ def _interpreted(
 ) -> Callable[[np.ndarray | tf.Tensor], Features]:
     """A graph without variables, run by TensorFlow Lite's XNNPACK, which is faster than TensorFlow.
 
+    Picture by picture, as its feature maps then stay in the processor's cache, each on one thread,
+    so that no thread waits for another within a layer. What comes out for a picture depends on it
+    alone.
+
     Args:
-        graph: of one argument of a fixed shape, for which XNNPACK plans ahead. Called with fewer
-            pictures, it computes what is left from the call before as well, and drops it.
+        graph: of one argument, a single picture.
         threads: processor threads.
     """
     with quietly():
         program = tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
-        interpreter = tf.lite.Interpreter(model_content=program, num_threads=threads)
-        interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]["index"]
+        interpreters = [
+            tf.lite.Interpreter(model_content=program, num_threads=1) for _ in range(threads)
+        ]
+        for interpreter in interpreters:
+            interpreter.allocate_tensors()
+    source = interpreters[0].get_input_details()[0]["index"]
     # The converter names outputs after their place, and may list them in another order.
-    results = sorted(interpreter.get_output_details(), key=lambda detail: detail["name"])
+    outputs = sorted(interpreters[0].get_output_details(), key=lambda output: output["name"])
+    workers = ThreadPoolExecutor(threads, "interpreter")
 
     def run(pictures: np.ndarray | tf.Tensor) -> Features:
-        # Views into the interpreter's memory save two copies; none outlives the call.
-        interpreter.tensor(source)()[: len(pictures)] = pictures
-        interpreter.invoke()
-        return tuple(
-            tf.constant(interpreter.tensor(result["index"])()[: len(pictures)])
-            for result in results
-        )
+        pictures = np.asarray(pictures)
+        features = [np.empty((len(pictures), *o["shape"][1:]), o["dtype"]) for o in outputs]
+
+        def compute(worker: int) -> None:
+            interpreter = interpreters[worker]
+            for i in range(worker, len(pictures), threads):
+                # Views into the interpreter's memory save copies; none outlives its line.
+                interpreter.tensor(source)()[0] = pictures[i]
+                interpreter.invoke()
+                for of_all, output in zip(features, outputs, strict=True):
+                    of_all[i] = interpreter.tensor(output["index"])()[0]
+
+        list(workers.map(compute, range(threads)))
+        return tuple(map(tf.constant, features))
 
     return run
 

@@ -7,7 +7,7 @@ import keras
 
 from lib import Progress
 from lib.config import user_cache
-from lib.download import DownloadError, download
+from lib.download import DownloadError, alone, discard, download
 from lib.errors import UserError
 
 EMBEDDED = Path(__file__).parent / "embedded" / "mobilenet_v2_0.35_96_drawn.weights.h5"
@@ -79,8 +79,11 @@ def _imagenet(alpha: float, size: int, progress: Progress) -> Path:
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            download(url, part, HDF5, progress, ANSWER_WITHIN)
-            part.rename(path)
+            with alone(path.with_name(f".{path.name}.lock"), progress):
+                if not path.exists():
+                    download(url, part, HDF5, progress, ANSWER_WITHIN)
+                    part.rename(path)
+                    discard(part)
         except (DownloadError, OSError) as error:
             raise UserError(
                 f"--weights=imagenet: {url} could not be downloaded to {path} ({error}): put the"

@@ -7,6 +7,7 @@ the SHA-256 of each of its files. One without is what a kill left behind, and is
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from lib.reporting.progress import say
 
 _NAME = "ckpt"
 
+_MANIFEST = re.compile(rf"{_NAME}-\d+\.json")
 # Everything of a checkpoint: manifest, index, shards, and what TensorFlow makes on the way to them.
 _PART = re.compile(rf"\.?(?P<name>{_NAME}-(?P<step>\d+))[._]")
 
@@ -36,11 +38,19 @@ class Checkpoints:
         self._folder = folder
         self._keep = keep
 
-    def newest_good(self) -> Path | None:
+    def exist(self) -> bool:
+        """Whether there is any checkpoint that counts, good or damaged."""
+        return bool(self._finished())
+
+    def newest_good(self, set_aside: bool = True) -> Path | None:
         """The path, without suffix, of the newest checkpoint whose files are as they were written.
 
         Damaged ones that are newer are said and set aside under another name, so that they are
         neither used nor lost.
+
+        Args:
+            set_aside: whether to do that; to be left out by who only reads a run and does not hold
+                its folder.
 
         Raises:
             UserError: there are checkpoints, and none is good; nothing is touched.
@@ -49,8 +59,9 @@ class Checkpoints:
         for path in self._finished():
             fault = _fault(path)
             if fault is None:
-                for bad, reason in damaged:
-                    say(f"Checkpoint {bad} cannot be used ({reason}): set aside as {_aside(bad)}")
+                for bad, why in damaged:
+                    done = f": set aside as {_aside(bad)}" if set_aside else ""
+                    say(f"Checkpoint {bad} cannot be used ({why}){done}")
                 return path
             damaged.append((path, fault))
         if damaged:
@@ -78,6 +89,10 @@ class Checkpoints:
             self._manager(checkpoint).save(checkpoint_number=step)
             faults.point(f"{self._folder.name}:data")
             digests = {file.name: _digest(file) for file in _files(path)}
+            if self._keep == 1:  # the one before goes: this one must survive a power cut
+                for file in _files(path):
+                    with open(file, "rb") as written:
+                        os.fsync(written.fileno())
             with replacing(manifest) as temporary:
                 temporary.write_text(json.dumps({"sha256": digests}, indent=2) + "\n")
             faults.point(f"{self._folder.name}:manifest")
@@ -109,13 +124,12 @@ class Checkpoints:
 
     def _remove_superseded(self, step: int) -> None:
         """Removes what is older than the newest to keep, and what kills have left unfinished."""
-        finished = self._finished()
-        for path in finished[self._keep :]:
-            self._remove(path)
-        kept = {path.name for path in finished[: self._keep]}
-        for file in self._folder.iterdir():
+        # Later ones are of a course that was given up, say by removing checkpoints by hand.
+        course = [path for path in self._finished() if step_of(path) <= step]
+        kept = {path.name for path in course[: self._keep]}
+        for file in list(self._folder.iterdir()):
             part = _PART.match(file.name)
-            if part and part["name"] not in kept and int(part["step"]) < step:
+            if part and part["name"] not in kept:
                 self._remove(self._folder / part["name"])
 
     def _remove(self, path: Path) -> None:
@@ -128,7 +142,7 @@ class Checkpoints:
 
     def _finished(self) -> list[Path]:
         """The checkpoints that have a manifest, newest first."""
-        manifests = self._folder.glob(f"{_NAME}-*.json")
+        manifests = [path for path in self._folder.glob("*.json") if _MANIFEST.fullmatch(path.name)]
         return sorted((path.with_suffix("") for path in manifests), key=step_of, reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""What the network is fed: step number to features and labels, computed one step ahead."""
+"""What the network is fed: step number to features and labels, computed ahead of the loop."""
 
 import itertools
 from collections import deque

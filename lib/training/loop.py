@@ -48,7 +48,7 @@ class _PhaseLoop:
 
     def __init__(self, run: Run, phase: Phase):
         config, network = run.config, run.network
-        self._mark = monotonic()  # Building the phase is a part of what it costs.
+        self._began = self._mark = monotonic()  # Building the phase is a part of what it costs.
         self._run = run
         self._phase = phase
         epochs_before = 0 if phase.name == "head" else config.head_epochs
@@ -59,7 +59,7 @@ class _PhaseLoop:
         at = phase.trained_from
         trained_from = None if at is None else layer_index(network.backbone, at)
         variables = self._variables = freeze(network, trained_from)
-        engine = cut(network, trained_from, config.engine, config.batch_size, config.threads)
+        engine = cut(network, trained_from, config.engine, config.threads)
         optimizer = self._optimizer = build_optimizer(phase, self._rate)
         self._train_step = make_train_step(
             engine,
@@ -148,8 +148,10 @@ class _PhaseLoop:
     def _finish_epoch(self, epoch: int) -> None:
         """Evaluates, and writes down how the epoch went."""
         run, state = self._run, self._run.state
-        validation = evaluate(self._validation, self._evaluation_step, run.stop)
-        evaluation_seconds = self._spend(training=False)
+        try:
+            validation = evaluate(self._validation, self._evaluation_step, run.stop)
+        finally:  # stopped in between, it is still no training
+            evaluation_seconds = self._spend(training=False)
         self._require_sound(validation)
         self._show(validation)
         examples = int(state.count)
@@ -190,7 +192,7 @@ class _PhaseLoop:
         journal.epoch_seconds = 0.0
         state.journal = journal
         run.reports.epoch(journal.history, self._last_epoch, int(state.skipped))
-        if journal.best == row:
+        if journal.best is row:
             run.best.save(run.weights(), row.step)
         if self._phase.name == "head" and row.epoch == self._last_epoch:
             run.heads.save(self._checkpoint, row.step)
@@ -234,12 +236,13 @@ class _PhaseLoop:
         return self._run.config.skip_nonfinite
 
     def _rate_of_last_step(self) -> float:
-        step = int(self._optimizer.iterations) - 1
+        step = max(0, int(self._optimizer.iterations) - 1)
         return float(self._rate(step) if callable(self._rate) else self._rate)
 
     def _note_start(self) -> None:
         journal = self._run.state.journal
         journal.start_seconds = monotonic() - self._run.started
+        journal.opening_seconds = self._began - self._run.started
         self._run.state.journal = journal
 
     def _spend(self, training: bool) -> float:

@@ -18,7 +18,7 @@ from lib.errors import UserError
 from lib.model.engine import cut
 from lib.model.freezing import Row, freeze, layer_index, layer_table
 from lib.model.gradcam import make_gradcam
-from lib.model.network import Network, weights_sha256
+from lib.model.network import Network, build, weights_sha256
 from lib.reporting import diagnostics, plots
 from lib.reporting.history import Epoch
 from lib.reporting.metrics import mcnemar, metrics
@@ -29,7 +29,7 @@ from lib.training.checkpoints import Checkpoints, step_of
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed
 from lib.training.rival import Rival
-from lib.training.run import Run, build_network
+from lib.training.run import Run
 from lib.training.steps import make_evaluation_step
 from lib.training.stopping import StopRequest
 
@@ -37,7 +37,7 @@ from lib.training.stopping import StopRequest
 def finish(run: Run) -> None:
     """Measures the best checkpoint of a run on the test set, and writes down what the run came to.
 
-    Does nothing where that has been done for the step at which the run stands.
+    Does nothing where that has been done for these very weights.
 
     Raises:
         Stopped: a signal came.
@@ -56,7 +56,7 @@ def finish(run: Run) -> None:
     if best_step != journal.best.step:
         raise UserError(
             f"{run.folder / 'best'} holds the weights of step {best_step}, but the best epoch ended"
-            f" at step {journal.best.step}: train on by more epochs, or start in another --workdir"
+            f" at step {journal.best.step}: start in another --workdir"
         )
     test = evaluate_network(run.network, run.dataset.test, run.config, run.stop)
     run.stop.heed()
@@ -118,8 +118,7 @@ def evaluate_best(
         rival: another run to be compared on the same pictures.
         stop: whether the program was asked to end.
     """
-    network = build_network(config, len(subset.classes))
-    step = load_best(network, Checkpoints(folder / "best", keep=1), folder)
+    network, step = best_network(folder, config, len(subset.classes))
     evaluation = evaluate_network(network, subset, config, stop)
     for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(network)).items():
         plots.save(figure, folder / "evaluation" / f"{name}.png")
@@ -132,8 +131,7 @@ def evaluate_best(
 
 def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[str, Any]:
     """Measures the rival on the same pictures, and says which of the two is better, if any."""
-    network = build_network(rival.config, len(rival.subset.classes))
-    step = load_best(network, Checkpoints(rival.folder / "best", keep=1), rival.folder)
+    network, step = best_network(rival.folder, rival.config, len(rival.subset.classes))
     other = evaluate_network(network, rival.subset, rival.config, stop)
     test = mcnemar(evaluation.predicted == evaluation.labels, other.predicted == evaluation.labels)
     say(_sentence(str(rival.folder), other, step))
@@ -159,8 +157,26 @@ def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[s
     }
 
 
-def load_best(network: Network, best: Checkpoints, folder: Path) -> int:
+def best_network(folder: Path, config: Config, classes: int) -> tuple[Network, int]:
+    """Builds the network of a run that is only read, with the weights of its best epoch.
+
+    The file of the initial weights is not needed: a checkpoint holds them all.
+
+    Returns:
+        The network, and the step that its weights are of.
+    """
+    network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
+    return network, load_best(network, Checkpoints(folder / "best", keep=1), folder, ours=False)
+
+
+def load_best(network: Network, best: Checkpoints, folder: Path, ours: bool = True) -> int:
     """Gives the network the weights of a run's best epoch.
+
+    Args:
+        network: of the run.
+        best: where they are.
+        folder: of the run.
+        ours: whether this process holds the folder.
 
     Returns:
         The step they are of.
@@ -168,7 +184,7 @@ def load_best(network: Network, best: Checkpoints, folder: Path) -> int:
     Raises:
         UserError: the run has none yet.
     """
-    path = best.newest_good()
+    path = best.newest_good(set_aside=ours)
     if path is None:
         raise UserError(
             f"--workdir={folder} holds no finished epoch: train it first, with --phase=all or head"
@@ -182,7 +198,7 @@ def evaluate_network(
     network: Network, subset: Subset, config: Config, stop: StopRequest
 ) -> Evaluation:
     """Evaluates the network on a set with the weights that it has now."""
-    engine = cut(network, None, config.engine, config.batch_size, config.threads)
+    engine = cut(network, None, config.engine, config.threads)
     feed = EvaluationFeed(subset, engine, config.batch_size, memory_mb=0)
     return evaluate(feed, make_evaluation_step(engine, network.head), stop)
 
@@ -217,13 +233,15 @@ def _validation(row: Epoch, count: int) -> dict[str, Any]:
 def _timing(run: Run, evaluation_seconds: float) -> dict[str, Any]:
     """Seconds, speed and memory; a phase's seconds are summed over restarts."""
     journal = run.state.journal
-    seconds = {"start": journal.start_seconds, **journal.seconds, "test": evaluation_seconds}
+    seconds = {**journal.seconds, "test": evaluation_seconds}
+    # A part of the start is the first phase's already.
+    total = journal.opening_seconds + sum(seconds.values())
     trained = {
         phase: journal.epochs_of(phase) * len(run.dataset.train)
         for phase in journal.training_seconds
     }
     return {
-        "seconds": {**seconds, "total": sum(seconds.values())},
+        "seconds": {"start": journal.start_seconds, **seconds, "total": total},
         "images_per_second": {
             phase: count / journal.training_seconds[phase] for phase, count in trained.items()
         },

@@ -53,7 +53,6 @@ def other_head(
     config: Config,
     classes: list[str],
     before: Saved | None,
-    restored: Path | None,
 ) -> dict[str, str | None]:
     """Gives a run that begins the network with which another run's head phase ended.
 
@@ -62,7 +61,6 @@ def other_head(
         config: says in `from_run` which run that is, if any.
         classes: of this run.
         before: what this run was at its last start; None for a new one.
-        restored: the checkpoint of its own that this run goes on from, which is all it needs.
 
     Returns:
         What identifies the head: the digest of the network's weights.
@@ -72,9 +70,10 @@ def other_head(
     """
     if config.from_run is None:
         return {"head_sha256": None}
-    recorded = before and before.facts.get("head_sha256")
-    if restored and recorded and before.flags["from_run"] == config.from_run:
-        return {"head_sha256": recorded}
+    own = Checkpoints(Path(config.workdir) / "checkpoints", config.keep_checkpoints)
+    if before and before.flags["from_run"] == config.from_run and own.exist():
+        # The run has taken the head over: the other one may be gone by now.
+        return {"head_sha256": before.facts["head_sha256"]}
     source = Path(config.from_run)
     if source.resolve() == Path(config.workdir).resolve():
         raise UserError(f"--from_run={source} is this run's own --workdir; give another of the two")
@@ -89,7 +88,7 @@ def other_head(
                 f"--from_run={source} has {name} {theirs[name]}, and this run {value}: they must be"
                 " the same for its head to fit; give another run, or train a head here"
             )
-    path = Checkpoints(source / "head", keep=1).newest_good()
+    path = Checkpoints(source / "head", keep=1).newest_good(set_aside=False)
     if path is None:
         raise UserError(
             f"--from_run={source} has no finished head: train it first, with --workdir={source}"

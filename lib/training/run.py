@@ -123,15 +123,13 @@ def open_run(
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
     heads = Checkpoints(folder / "head", keep=1)
     state = State()
+    # The other run's head comes first: a checkpoint of this run's own takes its place.
+    facts |= resume.other_head(network, config, facts["classes"], before)
     restored = None
     if before:
         run_folder.require_same(folder, before.facts, facts)
         restored = resume.restore(network, state, checkpoints, heads)
         resume.require_continuable(folder, config, before.flags, state)
-    head = resume.other_head(network, config, facts["classes"], before, restored)
-    if before:
-        run_folder.require_same(folder, before.facts, head)
-    facts |= head
     remove_leftovers(folder)
     run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)

@@ -19,6 +19,7 @@ class Journal:
         training_seconds: of training alone by phase, likewise.
         epoch_seconds: of training in the unfinished epoch.
         start_seconds: from the command to the first step, of the last start that took one.
+        opening_seconds: the part of it before the phase of that step began.
     """
 
     history: list[Epoch] = dataclasses.field(default_factory=list)
@@ -26,6 +27,7 @@ class Journal:
     training_seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     epoch_seconds: float = 0.0
     start_seconds: float = 0.0
+    opening_seconds: float = 0.0
 
     @property
     def epochs(self) -> int:

@@ -50,6 +50,8 @@ class ViewFeed:
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`, of one epoch."""
+        if first == last:
+            return
         epoch = first // self._feed.epoch_steps
         view = epoch % self._views
         if epoch == view:

@@ -68,7 +68,7 @@ def _found(folder: Path, checkpoint: str) -> Path:
     if checkpoint in ("best", "latest"):
         places = ("best",) if checkpoint == "best" else ("checkpoints", "head")
         for place in places:
-            if path := Checkpoints(folder / place, keep=1).newest_good():
+            if path := Checkpoints(folder / place, keep=1).newest_good(set_aside=False):
                 return path
         raise UserError(
             f"--workdir={folder} holds no {checkpoint} checkpoint yet: train it first, for an epoch"
@@ -85,9 +85,9 @@ def _found(folder: Path, checkpoint: str) -> Path:
 
 
 def make_classifier(trained: Trained) -> Classifier:
-    """Builds the function that classifies pictures, to the last digit as an evaluation does."""
+    """Builds the function that classifies pictures, by the engine that evaluations use."""
     config, network = trained.config, trained.network
-    engine = cut(network, None, config.engine, config.batch_size, config.threads)
+    engine = cut(network, None, config.engine, config.threads)
 
     @tf.function(input_signature=[engine.signature])
     def logits(features: tuple[tf.Tensor, ...]) -> tf.Tensor:

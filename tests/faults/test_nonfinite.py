@@ -61,7 +61,7 @@ def test_a_batch_that_gives_no_number_stops_the_run(poisoned, tmp_path):
 def head_step(network):
     """The training step of a head that bears less than three failures in a row, and its parts."""
     variables = freeze(network, None)
-    engine = cut(network, None, "plain", 4, 2)
+    engine = cut(network, None, "plain", 2)
     state = State()
     optimizer = build_optimizer(Config().head, 0.01)
     step = make_train_step(

@@ -33,7 +33,7 @@ def engines(shared_networks):
             network, weights = shared_networks(2)
             network.model.set_weights(weights)
             index = index_of(network, at)
-            made[at] = {kind: cut(network, index, kind, BATCH, 2) for kind in ("plain", "auto")}
+            made[at] = {kind: cut(network, index, kind, 2) for kind in ("plain", "auto")}
         return made[at]
 
     return get

@@ -29,7 +29,7 @@ def phase_of(network, at, optimizer="sgd", rate=0.01, dropout=0.2, kind="plain",
     """What the loop builds for a phase: trained variables, feature function, step, state."""
     index = None if at is None else layer_index(network.backbone, at)
     variables = freeze(network, index)
-    engine = cut(network, index, kind, BATCH, 2)
+    engine = cut(network, index, kind, 2)
     built = build_optimizer(dataclasses.replace(Config().head, optimizer=optimizer), rate)
     state = state or State()
     step = make_train_step(engine, network.head, variables, built, state, dropout, seed=0)
@@ -167,7 +167,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_its_step(network, a
 def test_with_patience_a_step_without_an_update_is_left_out_and_counted(network):
     state = State()
     variables = freeze(network, None)
-    engine = cut(network, None, "plain", BATCH, 2)
+    engine = cut(network, None, "plain", 2)
     optimizer = keras.optimizers.SGD(0.1)
     step = make_train_step(
         engine, network.head, variables, optimizer, state, 0.0, seed=0, patience=3
@@ -223,7 +223,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_even_if_the_loss_is(netwo
 
 def test_the_evaluation_step_computes_logits_and_losses_without_dropout(network):
     freeze(network, None)
-    engine = cut(network, None, "auto", BATCH, 2)
+    engine = cut(network, None, "auto", 2)
     pictures, labels = batch()
     logits, losses = make_evaluation_step(engine, network.head)(engine.prefix(pictures), labels)
     expected = network.model(pictures.astype(np.float32))
