@@ -233,3 +233,10 @@ def test_while_a_step_is_written_anew_its_old_manifest_does_not_vouch_for_it(fol
     with pytest.raises(KeyboardInterrupt):
         Checkpoints(folder, 3).save(Killed(value=tf.Variable(0)), 20)
     assert value(newest(folder)) == 10
+
+
+def test_saving_gives_up_later_checkpoints_of_another_course(folder):
+    best = Checkpoints(folder, keep=1)
+    best.save(tf.train.Checkpoint(value=tf.Variable(1.0)), 500)
+    best.save(tf.train.Checkpoint(value=tf.Variable(2.0)), 300)
+    assert best.newest_good() == folder / "ckpt-300"

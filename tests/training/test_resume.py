@@ -168,9 +168,11 @@ def other_run(tmp_path, network):
     return folder
 
 
-def head_of(source, network, classes=("ants", "bees"), before=None, restored=None, **changes):
-    config = dataclasses.replace(CONFIG, workdir="mine", from_run=source and str(source), **changes)
-    return resume.other_head(network, config, list(classes), before, restored)
+def head_of(source, network, classes=("ants", "bees"), before=None, workdir="mine", **changes):
+    config = dataclasses.replace(
+        CONFIG, workdir=str(workdir), from_run=source and str(source), **changes
+    )
+    return resume.other_head(network, config, list(classes), before)
 
 
 def test_a_run_of_its_own_head_takes_none(network):
@@ -188,9 +190,22 @@ def test_a_run_that_has_begun_keeps_its_weights_though_the_other_is_gone(network
     gone, weights = tmp_path / "gone", weights_sha256(network.model.variables)
     flags = dataclasses.replace(CONFIG, from_run=str(gone)).to_json()
     before = Saved(flags, {"head_sha256": "abc"}, {})
-    found = head_of(gone, network, before=before, restored=tmp_path)
+    save(Checkpoints(tmp_path / "mine" / "checkpoints", 3), network, 10, 1.0)
+    found = head_of(gone, network, before=before, workdir=tmp_path / "mine")
     assert found == {"head_sha256": "abc"}
     assert weights_sha256(network.model.variables) == weights
+
+
+def test_its_own_checkpoint_takes_the_place_of_the_head_of_a_run_that_has_moved(
+    network, other_run, folders
+):
+    save(folders[0], network, 20, 3.0)
+    flags = dataclasses.replace(CONFIG, from_run="where/it/was").to_json()
+    weights = network.head.kernel.numpy()
+    found = head_of(other_run, network, before=Saved(flags, {}, {}))
+    resume.restore(network, State(), *folders)
+    assert found != {"head_sha256": None}
+    np.testing.assert_array_equal(network.head.kernel, weights + np.float32(3.0))
 
 
 def test_a_head_that_does_not_fit_is_refused_with_what_differs(network, other_run):
