@@ -41,13 +41,13 @@ def config(source: Path, **others) -> Config:
 
 def test_a_head_gives_its_weights_and_their_digest(reference, network):
     before = network.head.kernel.numpy()
-    found = other_head(network, config(reference.folder), CLASSES, None, None)
+    found = other_head(network, config(reference.folder), CLASSES, None)
     assert not (network.head.kernel.numpy() == before).all()
     assert len(found["head_sha256"]) == 64
 
 
 def test_a_run_without_another_has_no_such_digest(network):
-    assert other_head(network, Config(), CLASSES, None, None) == {"head_sha256": None}
+    assert other_head(network, Config(), CLASSES, None) == {"head_sha256": None}
 
 
 @pytest.mark.parametrize(
@@ -62,26 +62,26 @@ def test_a_head_of_another_network_is_refused(reference, network, changed, compl
         wanted = Config(
             **{"from_run": str(reference.folder), "image_size": 32, "alpha": 0.35, **changed}
         )
-        other_head(network, wanted, CLASSES, None, None)
+        other_head(network, wanted, CLASSES, None)
 
 
 def test_a_head_for_other_classes_is_refused(reference, network):
     with pytest.raises(UserError, match=r"has classes \['cats', 'dogs'\], and this run"):
-        other_head(network, config(reference.folder), ["ants", "bees"], None, None)
+        other_head(network, config(reference.folder), ["ants", "bees"], None)
 
 
 def test_a_run_does_not_start_from_itself(reference, network):
     own = Config(from_run=str(reference.folder), workdir=str(reference.folder))
     with pytest.raises(UserError, match="is this run's own --workdir"):
-        other_head(network, own, CLASSES, None, None)
+        other_head(network, own, CLASSES, None)
 
 
 def test_a_folder_without_a_run_is_refused(network, tmp_path):
     with pytest.raises(UserError, match="holds no run"):
-        other_head(network, config(tmp_path), CLASSES, None, None)
+        other_head(network, config(tmp_path), CLASSES, None)
 
 
 def test_a_run_whose_head_is_not_finished_is_refused(reference, network, tmp_path):
     shutil.copy(reference.folder / "config.json", tmp_path)
     with pytest.raises(UserError, match="has no finished head: train it first"):
-        other_head(network, config(tmp_path), CLASSES, None, None)
+        other_head(network, config(tmp_path), CLASSES, None)
