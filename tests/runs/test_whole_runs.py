@@ -110,8 +110,10 @@ def test_the_result_has_the_figures_of_the_last_epoch_the_best_and_the_test(both
     assert found["best"]["step"] in checkpoint_steps(both_phases.folder / "best")
     assert found["test"]["count"] == 4 and len(found["test"]["accuracy_interval"]) == 2
     seconds = found["seconds"]
-    assert {"start", "head", "finetune", "total"} <= set(seconds)
-    assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"])
+    assert set(seconds) == {"start", "head", "finetune", "test", "total"}
+    # The end of the start, up to the first step, is a part of the head phase already.
+    after_opening = seconds["head"] + seconds["finetune"] + seconds["test"]
+    assert after_opening < seconds["total"] < after_opening + seconds["start"]
     assert found["images_per_second"]["head"] > 0 and found["peak_memory_mb"] > 50
 
 
