@@ -177,9 +177,7 @@ def _in_place_of(output: Path) -> Iterator[Path]:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line.Parser("lib.export", __doc__.splitlines()[0])
-    parser.add_argument(
-        "--workdir", required=True, type=command_line.path, metavar="RUN", help="of the run"
-    )
+    parser.add_run()
     parser.add_argument("--format", required=True, choices=("saved_model", "keras", "tflite"))
     parser.add_argument(
         "--quantize",
@@ -189,12 +187,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--output", required=True, type=command_line.path, metavar="FOLDER", help="a new one"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        default="best",
-        metavar="best|latest|PATH",
-        help="whose weights to take (default: best)",
     )
     parser.add_argument(
         "--check",

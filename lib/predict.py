@@ -162,15 +162,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="PICTURE_OR_FOLDER",
         help="folders are searched; - reads names from standard input, one a line",
     )
-    parser.add_argument(
-        "--workdir", required=True, type=command_line.path, metavar="RUN", help="of the run"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        default="best",
-        metavar="best|latest|PATH",
-        help="whose weights to take (default: best)",
-    )
+    parser.add_run()
     parser.add_argument(
         "--output", type=_table, metavar="FILE", help="write the table as .csv, .json or .jsonl"
     )

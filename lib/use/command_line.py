@@ -17,6 +17,16 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str):
         super().__init__(f"python -m {prog}", description=description, allow_abbrev=False)
 
+    def add_run(self) -> None:
+        """Adds the arguments that say which weights of which run are meant."""
+        self.add_argument("--workdir", required=True, type=path, metavar="RUN", help="of the run")
+        self.add_argument(
+            "--checkpoint",
+            default="best",
+            metavar="best|latest|PATH",
+            help="whose weights to take (default: best)",
+        )
+
     def error(self, message: str) -> NoReturn:
         """Leaves the program with code 2."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
