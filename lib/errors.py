@@ -30,4 +30,6 @@ class Stopped(Exception):
 
 def reason(error: Exception) -> str:
     """What went wrong, on one line, without the names that TensorFlow gives to its operations."""
-    return " ".join(re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", str(error)).split())
+    # Of an error in a graph TensorFlow tells first where the graph was made, then what happened.
+    message = str(error).strip().rpartition("\n\n")[2]
+    return " ".join(re.sub(r"\[*\{\{.*?\}\}\]*|\[Op:\w+\]", "", message).split())

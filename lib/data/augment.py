@@ -37,7 +37,7 @@ def augment(
     return _varied(pictures, mirror, angle)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _varied(pictures: tf.Tensor, mirror: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
     # The random numbers are drawn outside, as XLA's Philox orders them in another way.
     return _looked_up(pictures, *_sources(mirror, angle, pictures.shape[1]))

@@ -1,26 +1,28 @@
 """How the network is computed: the frozen part once and fast, the trained part under the tape.
 
-The network is cut in front of its first trained layer. What lies below, the prefix, is a fixed
-function of the pictures; what lies above, the suffix, is what the training step differentiates. The
-cut may cross a residual branch, so what passes it is a tuple of tensors: the features.
+The network is cut in front of the block of its first trained layer, where a single tensor passes, a
+seventh of the size of what passes inside of a block. What lies below, the prefix, is a fixed
+function of the pictures; what lies above, the suffix, is what the training step differentiates.
 
 Two engines compute the same to within rounding: "plain" runs Keras' layers as they are, "auto"
 folds the batch normalisation and gives the prefix to the fastest executor on the device at hand.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from lib.model import folding
+from lib.model.freezing import block
 from lib.model.network import Network, as_network_input
 from lib.runtime import quietly
 
-Features = tuple[tf.Tensor, ...]
+Part = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,20 +30,20 @@ class Engine:
     """A network cut in two.
 
     Attributes:
-        prefix: pictures, float32 or uint8 [n, size, size, 3], 0 to 255, to features.
-            Called outside of a graph.
-        signature: shape and type of each of the features, the number of pictures left open.
+        prefix: pictures, float32 or uint8 [n, size, size, 3], 0 to 255, to features. Called outside
+            of a graph, by as many threads at once as like.
+        signature: shape and type of the features, the number of pictures left open.
         suffix: features to pooled features, float32 [n, channels]. Called inside a `tf.function`;
             differentiable in the trained layers' variables.
     """
 
-    prefix: Callable[[np.ndarray | tf.Tensor], Features]
-    signature: tuple[tf.TensorSpec, ...]
-    suffix: Callable[[Features], tf.Tensor]
+    prefix: Callable[[np.ndarray | tf.Tensor], tf.Tensor]
+    signature: tf.TensorSpec
+    suffix: Part
 
 
 def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> Engine:
-    """Cuts a network in front of its first trained layer.
+    """Cuts a network in front of the block of its first trained layer.
 
     Args:
         network: with the weights that the prefix is to have: it is taken as it is now.
@@ -50,60 +52,51 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
         threads: processor threads of an executor that has its own.
     """
     backbone = network.backbone
-    # Layer 0 is the input, which has nothing to train.
-    first = len(backbone.layers) if trained_from is None else max(1, trained_from)
-    edge = _edge(backbone.layers, first)
-    below, above = (_plain if kind == "plain" else _folded)(backbone, first, edge)
+    first = None if trained_from is None else _block_start(backbone, trained_from)
+    below, above = (_plain if kind == "plain" else _folded)(backbone, first)
 
-    def prefix(pictures: tf.Tensor) -> Features:
+    def prefix(pictures: tf.Tensor) -> tf.Tensor:
         features = below(as_network_input(pictures))
         # With the whole backbone frozen, pooling is frozen too, and its output far smaller.
-        return (_pooled(features[0]),) if trained_from is None else tuple(features)
+        return _pooled(features) if trained_from is None else features
 
-    def suffix(features: Features) -> tf.Tensor:
-        return features[0] if trained_from is None else _pooled(above(features))
+    def suffix(features: tf.Tensor) -> tf.Tensor:
+        return features if trained_from is None else _pooled(above(features))
 
     on_processor = not tf.config.list_physical_devices("GPU")
     interpreted = kind == "auto" and on_processor
     count = 1 if interpreted else None
     pictures = tf.TensorSpec((count, *backbone.input_shape[1:]), tf.float32)
-    graph = tf.function(prefix).get_concrete_function(pictures)
-    signature = tuple(
-        tf.TensorSpec((None, *output.shape[1:]), output.dtype)
-        for output in graph.structured_outputs
-    )
+    graph = tf.function(prefix, autograph=False).get_concrete_function(pictures)
+    features = graph.structured_outputs
+    signature = tf.TensorSpec((None, *features.shape[1:]), features.dtype)
     if interpreted:
         return Engine(_interpreted(graph, threads), signature, suffix)
     return Engine(lambda pictures: graph(tf.cast(pictures, tf.float32)), signature, suffix)
 
 
-def _edge(layers: Sequence[keras.layers.Layer], first: int) -> list[str]:
-    """The layers below `first` whose outputs pass the cut."""
-    if first == len(layers):
-        return [layers[-1].name]
-    below = {layer.name for layer in layers[:first]}
-    taken = (name for layer in layers[first:] for name in folding.sources(layer))
-    return [name for name in dict.fromkeys(taken) if name in below]
+def _block_start(backbone: keras.Model, layer: int) -> int:
+    """The index of the first layer of a layer's block."""
+    blocks = [block(each.name) for each in backbone.layers]
+    # Layer 0 is the input, which has nothing to compute.
+    return max(1, blocks.index(blocks[layer]))
 
 
-def _plain(backbone: keras.Model, first: int, edge: list[str]):
-    """Both parts as Keras computes them."""
-    tensors = [backbone.get_layer(name).output for name in edge]
-    lower = keras.Model(backbone.input, tensors)
-
-    def below(pictures: tf.Tensor) -> list[tf.Tensor]:
-        return keras.tree.flatten(lower(pictures, training=False))
-
-    if first == len(backbone.layers):
-        return below, None  # nothing is above
-
-    upper = keras.Model(tensors, backbone.output)
-    return below, lambda features: upper(list(features), training=False)
+def _plain(backbone: keras.Model, first: int | None) -> tuple[Part, Part]:
+    """Both parts as Keras computes them, cut in front of layer `first`; None: nothing is above."""
+    border = backbone.output if first is None else backbone.layers[first].input
+    lower = keras.Model(backbone.input, border)
+    upper = keras.Model(border, backbone.output)
+    return (
+        lambda pictures: lower(pictures, training=False),
+        lambda features: upper(features, training=False),
+    )
 
 
-def _folded(backbone: keras.Model, first: int, edge: list[str]):
-    """Both parts with folded batch normalisation, the lower one's weights being constants."""
-    lower, upper = backbone.layers[:first], backbone.layers[first:]
+def _folded(backbone: keras.Model, first: int | None) -> tuple[Part, Part]:
+    """As `_plain`, but batch normalisation is folded, and the weights below are constants."""
+    lower = backbone.layers[1:first]
+    upper = [] if first is None else backbone.layers[first:]
     normalisation = folding.followers(lower)
     constants = {
         layer.name: [
@@ -113,21 +106,15 @@ def _folded(backbone: keras.Model, first: int, edge: list[str]):
         for layer in lower
         if isinstance(layer, folding.Convolution)
     }
-
-    def below(pictures: tf.Tensor) -> list[tf.Tensor]:
-        inputs = {lower[0].name: pictures}
-        return folding.evaluate(lower, inputs, edge, lambda layer, _: constants[layer.name])
-
-    def above(features: Features) -> tf.Tensor:
-        inputs = dict(zip(edge, features, strict=True))
-        return folding.evaluate(upper, inputs, [upper[-1].name])[0]
-
-    return below, above
+    return (
+        lambda pictures: folding.evaluate(lower, pictures, lambda layer, _: constants[layer.name]),
+        lambda features: folding.evaluate(upper, features),
+    )
 
 
 def _interpreted(
     graph: tf.types.experimental.ConcreteFunction, threads: int
-) -> Callable[[np.ndarray | tf.Tensor], Features]:
+) -> Callable[[np.ndarray | tf.Tensor], tf.Tensor]:
     """A graph without variables, run by TensorFlow Lite's XNNPACK, which is faster than TensorFlow.
 
     Picture by picture, as its feature maps then stay in the processor's cache, each on one thread,
@@ -138,35 +125,28 @@ def _interpreted(
         graph: of one argument, a single picture.
         threads: processor threads.
     """
+    idle: SimpleQueue[tf.lite.Interpreter] = SimpleQueue()
     with quietly():
         program = tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
-        interpreters = [
-            tf.lite.Interpreter(model_content=program, num_threads=1) for _ in range(threads)
-        ]
-        for interpreter in interpreters:
+        for _ in range(threads):
+            interpreter = tf.lite.Interpreter(model_content=program, num_threads=1)
             interpreter.allocate_tensors()
-    source = interpreters[0].get_input_details()[0]["index"]
-    # The converter names outputs after their place, and may list them in another order.
-    outputs = sorted(interpreters[0].get_output_details(), key=lambda output: output["name"])
+            idle.put(interpreter)
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
     workers = ThreadPoolExecutor(threads, "interpreter")
 
-    def run(pictures: np.ndarray | tf.Tensor) -> Features:
-        pictures = np.asarray(pictures)
-        features = [np.empty((len(pictures), *o["shape"][1:]), o["dtype"]) for o in outputs]
+    def compute(picture: np.ndarray) -> np.ndarray:
+        interpreter = idle.get()  # never waits: there is one for each worker
+        try:
+            interpreter.set_tensor(source["index"], np.asarray(picture[np.newaxis], np.float32))
+            interpreter.invoke()
+            return interpreter.get_tensor(target["index"])
+        finally:
+            idle.put(interpreter)
 
-        def compute(worker: int) -> None:
-            interpreter = interpreters[worker]
-            for i in range(worker, len(pictures), threads):
-                # Views into the interpreter's memory save copies; none outlives its line.
-                interpreter.tensor(source)()[0] = pictures[i]
-                interpreter.invoke()
-                for of_all, output in zip(features, outputs, strict=True):
-                    of_all[i] = interpreter.tensor(output["index"])()[0]
-
-        list(workers.map(compute, range(threads)))
-        return tuple(map(tf.constant, features))
-
-    return run
+    return lambda pictures: tf.constant(
+        np.concatenate(list(workers.map(compute, np.asarray(pictures))))
+    )
 
 
 def _pooled(feature_map: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ Inference", 2018, section 3.2). The folded form saves two passes over every feat
 differentiable in kernel, gamma and beta, so it serves training as well as inference.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -38,40 +38,34 @@ def followers(layers: Sequence[keras.layers.Layer]) -> dict[str, Normalisation]:
 
 
 def evaluate(
-    layers: Sequence[keras.layers.Layer],
-    inputs: Mapping[str, tf.Tensor],
-    outputs: Iterable[str],
-    weights: Weights = folded,
-) -> list[tf.Tensor]:
+    layers: Sequence[keras.layers.Layer], features: tf.Tensor, weights: Weights = folded
+) -> tf.Tensor:
     """Computes layers of MobileNetV2 with their batch normalisation folded.
 
     Args:
-        layers: a part of the network, in its order.
-        inputs: values of the tensors that come from elsewhere, by the layer that puts them out.
-        outputs: the names of the layers whose outputs are wanted.
+        layers: a part of the network that one tensor enters and one leaves, in its order; none
+            gives the features back.
+        features: what enters, [n, height, width, channels].
         weights: gives kernel and bias of a convolution.
 
     Returns:
-        The wanted outputs.
+        What the last of the layers puts out.
     """
-    values = dict(inputs)
+    if not layers:
+        return features
+    values = {sources(layers[0])[0]: features}
     normalisation = followers(layers)
     folded_away = {layer.name for layer in normalisation.values()}
     for layer in layers:
-        if layer.name in values:
-            continue
         arguments = [values[name] for name in sources(layer)]
         if isinstance(layer, Convolution):
             result = _convolved(arguments[0], layer, *weights(layer, normalisation.get(layer.name)))
         elif layer.name in folded_away:
             result = arguments[0]
-        elif isinstance(layer, Normalisation):  # its convolution is in the other part
-            scale, bias = _scale_and_bias(layer)
-            result = arguments[0] * scale + bias
         else:  # activations, additions, padding: as Keras has them
             result = layer(arguments[0] if len(arguments) == 1 else arguments)
         values[layer.name] = result
-    return [values[name] for name in outputs]
+    return result
 
 
 def sources(layer: keras.layers.Layer) -> list[str]:
@@ -86,6 +80,8 @@ def _convolved(
     padding = layer.padding.upper()
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         features = tf.nn.depthwise_conv2d(features, kernel, [1, *layer.strides, 1], padding)
+    elif layer.kernel_size == (1, 1):  # a product of matrices, whose gradients are faster
+        features = tf.tensordot(features, kernel[0, 0], axes=1)
     else:
         features = tf.nn.conv2d(features, kernel, layer.strides, padding)
     return features if bias is None else tf.nn.bias_add(features, bias)

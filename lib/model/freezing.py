@@ -76,7 +76,7 @@ def layer_table(network: Network) -> list[Row]:
     layers = network.backbone.layers
     for index, layer in enumerate(layers):
         if layer.count_params():
-            groups.setdefault((_block(layer.name), layer.trainable), []).append(index)
+            groups.setdefault((block(layer.name), layer.trainable), []).append(index)
     rows = [
         _row(name, f"{indices[0]}-{indices[-1]}", [layers[index] for index in indices])
         for (name, _), indices in groups.items()
@@ -84,8 +84,11 @@ def layer_table(network: Network) -> list[Row]:
     return [*rows, _row("head", "", [network.head])]
 
 
-def _block(layer_name: str) -> str:
-    """`block_3_expand_BN` belongs to `block_3`, `Conv_1_bn` and `bn_Conv1` to their convolution."""
+def block(layer_name: str) -> str:
+    """The block that a layer belongs to; a single tensor passes from one to the next.
+
+    `block_3_expand_BN` belongs to `block_3`, `Conv_1_bn` and `bn_Conv1` to their convolution.
+    """
     if layer_name.startswith("block_"):
         return "_".join(layer_name.split("_")[:2])
     if layer_name.startswith("expanded_conv"):

@@ -31,6 +31,7 @@ def make_gradcam(network: Network) -> GradCam:
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, *shape)), tf.TensorSpec((None,), tf.int32)],
+        autograph=False,
     )
     def heat(pictures: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         features = network.backbone(as_network_input(pictures), training=False)

@@ -1,11 +1,13 @@
 """What TensorBoard shows: curves, pictures and texts without a seam, however often a run stops."""
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.custom_scalar.layout_pb2 import (
@@ -15,6 +17,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
     MultilineChartContent,
 )
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.image.metadata import create_summary_metadata
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from lib import faults
@@ -92,10 +95,18 @@ class Summaries:
                     tf.summary.scalar(tag, value)
 
     def picture(self, split: str, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Adds a picture, uint8 [height, width, 3]."""
+        """Adds a picture, uint8 [height, width, 3].
+
+        In the form of `tf.summary.image`, which compresses so hard that a picture takes 0.2 s.
+        """
         if self._is_new(split, tag, step):
+            height, width, _ = pixels.shape
+            encoded = io.BytesIO()
+            Image.fromarray(pixels).save(encoded, "PNG", compress_level=1)
+            metadata = create_summary_metadata(display_name=None, description=None)
             with self._writers[split].as_default(step=step):
-                tf.summary.image(tag, pixels[np.newaxis])
+                content = [str(width), str(height), encoded.getvalue()]
+                tf.summary.write(tag, tf.constant(content), metadata=metadata)
 
     def text(self, split: str, tag: str, markdown: str, step: int) -> None:
         """Adds a text, which TensorBoard shows as Markdown."""

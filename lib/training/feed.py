@@ -12,21 +12,21 @@ import tensorflow as tf
 from lib.data.augment import augment
 from lib.data.dataset import Subset
 from lib.data.order import batch_positions, steps_per_epoch
-from lib.model.engine import Engine, Features
+from lib.model.engine import Engine
 
 Item = TypeVar("Item")
-_AHEAD = 2  # batches computed while a step runs
+_AHEAD = 2  # batches computed at once, while a step runs: one is augmented as another is evaluated
 
 
 class Batch(NamedTuple):
     """What a step sees.
 
     Attributes:
-        features: of the pictures, at the network's cut.
+        features: of the pictures, at the network's cut, float32 [n, ...].
         labels: int32 [n], indices of classes.
     """
 
-    features: Features
+    features: tf.Tensor
     labels: tf.Tensor
 
 
@@ -93,8 +93,9 @@ class EvaluationFeed:
         self._subset = subset
         self._engine = engine
         self._batch_size = batch_size
-        numbers = sum(spec.shape[1:].num_elements() for spec in engine.signature)
-        self._fits = 4 * numbers * len(subset) <= memory_mb * 2**20
+        self._fits = (
+            4 * engine.signature.shape[1:].num_elements() * len(subset) <= memory_mb * 2**20
+        )
         self._kept: list[Batch] = []
 
     def __iter__(self) -> Iterator[Batch]:
@@ -118,14 +119,14 @@ class EvaluationFeed:
 
 
 def _ahead(function, arguments: Iterable[int]) -> Iterator[Batch]:
-    """Like `map`, but a thread computes the next results while the last one is in use."""
+    """Like `map`, but threads compute the next results while the last one is in use."""
     arguments = iter(arguments)
-    with ThreadPoolExecutor(1, "feed") as worker:
-        waiting = deque(worker.submit(function, a) for a in itertools.islice(arguments, _AHEAD))
+    with ThreadPoolExecutor(_AHEAD, "feed") as workers:
+        waiting = deque(workers.submit(function, a) for a in itertools.islice(arguments, _AHEAD))
         try:
             while waiting:
                 result = waiting.popleft().result()
-                waiting.extend(worker.submit(function, a) for a in itertools.islice(arguments, 1))
+                waiting.extend(workers.submit(function, a) for a in itertools.islice(arguments, 1))
                 yield result
         finally:
             for future in waiting:

@@ -5,7 +5,6 @@ from time import monotonic
 from typing import NoReturn
 
 import numpy as np
-import tensorflow as tf
 
 from lib import faults
 from lib.config import Phase
@@ -14,6 +13,7 @@ from lib.model.engine import cut
 from lib.model.freezing import freeze, layer_index, layer_table
 from lib.reporting.history import Epoch
 from lib.reporting.progress import bar, say
+from lib.training.checkpoints import TracedCheckpoint, load_checkpoint
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed, TrainingFeed
 from lib.training.optimizers import build_optimizer, learning_rate
@@ -82,14 +82,14 @@ class _PhaseLoop:
             self._training = ViewFeed(
                 self._training,
                 phase.views,
-                engine.signature[0].shape[1],
+                engine.signature.shape[1],
                 config.memory_mb,
                 run.stop.heed,
             )
         self._validation = EvaluationFeed(
             run.dataset.validation, engine, config.batch_size, config.memory_mb
         )
-        self._checkpoint = tf.train.Checkpoint(
+        self._checkpoint = TracedCheckpoint(
             model=network.model, optimizer=optimizer, state=run.state
         )
 
@@ -99,9 +99,7 @@ class _PhaseLoop:
         faults.point(f"phase:{self._phase.name}")
         if state.phase == self._phase.name:
             # The checkpoint was written in this phase, so it holds this phase's optimizer.
-            checkpoint = tf.train.Checkpoint(optimizer=self._optimizer)
-            status = checkpoint.restore(str(self._run.restored)).expect_partial()
-            status.assert_existing_objects_matched()
+            load_checkpoint(self._run.restored, optimizer=self._optimizer)
         else:
             state.phase.assign(self._phase.name)
         self._run.reports.layers(self._phase.name, layer_table(self._run.network), self._first_step)
@@ -193,7 +191,7 @@ class _PhaseLoop:
         state.journal = journal
         run.reports.epoch(journal.history, self._last_epoch, int(state.skipped))
         if journal.best is row:
-            run.best.save(run.weights(), row.step)
+            run.best.save(self._checkpoint, row.step)
         if self._phase.name == "head" and row.epoch == self._last_epoch:
             run.heads.save(self._checkpoint, row.step)
         self._save()

@@ -9,8 +9,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import tensorflow as tf
-
 from lib import faults, run_folder
 from lib.config import PHASES, Config
 from lib.data.dataset import Subset
@@ -25,7 +23,7 @@ from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.progress import say
 from lib.reporting.report import REPORT
 from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
-from lib.training.checkpoints import Checkpoints, step_of
+from lib.training.checkpoints import Checkpoints, load_checkpoint, step_of
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed
 from lib.training.rival import Rival
@@ -189,8 +187,7 @@ def load_best(network: Network, best: Checkpoints, folder: Path, ours: bool = Tr
         raise UserError(
             f"--workdir={folder} holds no finished epoch: train it first, with --phase=all or head"
         )
-    checkpoint = tf.train.Checkpoint(model=network.model)
-    checkpoint.restore(str(path)).expect_partial().assert_existing_objects_matched()
+    load_checkpoint(path, model=network.model)
     return step_of(path)
 
 

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from lib.config import OF_FINETUNE, Config
 from lib.errors import UserError
 from lib.model.freezing import layer_index
 from lib.model.network import Network, weights_sha256
 from lib.run_folder import Saved, require_same, saved
-from lib.training.checkpoints import Checkpoints
+from lib.training.checkpoints import Checkpoints, load_checkpoint
 from lib.training.optimizers import build_optimizer
 from lib.training.state import State
 
@@ -44,7 +43,7 @@ def restore(
     """
     path = checkpoints.newest_good() or heads.newest_good()
     if path is not None:
-        _restore(path, model=network.model, state=state)
+        load_checkpoint(path, model=network.model, state=state)
     return path
 
 
@@ -94,14 +93,8 @@ def other_head(
             f"--from_run={source} has no finished head: train it first, with --workdir={source}"
             " --phase=head"
         )
-    _restore(path, model=network.model)
+    load_checkpoint(path, model=network.model)
     return {"head_sha256": weights_sha256(network.model.variables)}
-
-
-def _restore(path: Path, **objects: Any) -> None:
-    """Brings objects to what a checkpoint holds of them."""
-    status = tf.train.Checkpoint(**objects).restore(str(path)).expect_partial()
-    status.assert_existing_objects_matched()
 
 
 def require_continuable(

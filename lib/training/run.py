@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from lib import run_folder
 from lib.atomic import remove_leftovers
@@ -40,7 +39,7 @@ class Run:
         started: when the program was, by `time.monotonic`.
         restored: the checkpoint that weights and state came from; None for a new run.
         checkpoints: states to resume from, the newest ones.
-        best: the weights after the best epoch.
+        best: the state after the best epoch.
         heads: the state at the end of the head phase.
         reports: where people see how it goes.
         stop: whether the run was asked to end.
@@ -68,10 +67,6 @@ class Run:
     def epoch_steps(self) -> int:
         """Steps in an epoch."""
         return steps_per_epoch(len(self.dataset.train), self.config.batch_size)
-
-    def weights(self) -> tf.train.Checkpoint:
-        """What `best` holds."""
-        return tf.train.Checkpoint(model=self.network.model, state=self.state)
 
 
 def build_network(config: Config, classes: int) -> Network:

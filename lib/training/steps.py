@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from lib.model.engine import Engine, Features
+from lib.model.engine import Engine
 from lib.randomness import Stream, uniform
 from lib.training.losses import cross_entropy, predicted_classes
 from lib.training.state import State
 
-TrainStep = Callable[[Features, tf.Tensor], None]
-GradientStep = Callable[[Features, tf.Tensor], list[tf.Tensor]]
-EvaluationStep = Callable[[Features, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+TrainStep = Callable[[tf.Tensor, tf.Tensor], None]
+GradientStep = Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]
+EvaluationStep = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def make_train_step(
@@ -44,15 +44,16 @@ def make_train_step(
         A function of a batch's features and labels (int32 [n]); the batch may be of any size.
     """
     optimizer.build(variables)
+    apply = tf.autograph.experimental.do_not_convert(optimizer.apply)
     differentiate = _make_differentiate(engine, head, variables, state, dropout, seed)
 
     @tf.function(input_signature=_signature(engine))
-    def train_step(features: Features, labels: tf.Tensor) -> None:
+    def train_step(features: tf.Tensor, labels: tf.Tensor) -> None:
         logits, losses, loss, gradients = differentiate(features, labels)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in (loss, *gradients)])
         if state.failed_step < 0:
             if finite:
-                optimizer.apply(gradients, variables)
+                apply(gradients, variables)
                 state.record(losses, predicted_classes(logits) == labels)
                 state.skipped_in_a_row.assign(0)
                 state.step.assign_add(1)
@@ -80,8 +81,8 @@ def make_gradient_step(
     """
     differentiate = _make_differentiate(engine, head, variables, state, dropout, seed)
 
-    @tf.function(input_signature=_signature(engine))
-    def gradient_step(features: Features, labels: tf.Tensor) -> list[tf.Tensor]:
+    @tf.function(input_signature=_signature(engine), autograph=False)
+    def gradient_step(features: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
         return differentiate(features, labels)[-1]
 
     return gradient_step
@@ -97,7 +98,9 @@ def _make_differentiate(
 ):
     """A function of a batch to its logits, losses, mean loss and gradients, for use in a graph."""
 
-    def differentiate(features: Features, labels: tf.Tensor):
+    # Nothing here depends on a tensor's value, and looking for it would take AutoGraph a second.
+    @tf.autograph.experimental.do_not_convert
+    def differentiate(features: tf.Tensor, labels: tf.Tensor):
         with tf.GradientTape() as tape:
             # The names are for those who look at the graph.
             with tf.name_scope("backbone"):
@@ -115,8 +118,8 @@ def _make_differentiate(
 def make_evaluation_step(engine: Engine, head: keras.layers.Layer) -> EvaluationStep:
     """Builds the evaluation step: features and labels (int32 [n]) to logits and losses [n]."""
 
-    @tf.function(input_signature=_signature(engine))
-    def evaluation_step(features: Features, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    @tf.function(input_signature=_signature(engine), autograph=False)
+    def evaluation_step(features: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits = head(engine.suffix(features))
         return logits, cross_entropy(logits, labels)
 

@@ -61,13 +61,13 @@ class ViewFeed:
         for step in range(first, last):
             positions = self._feed.positions(step)
             features = tf.constant(self._features[view, positions])
-            yield Batch((features,), self._feed.labels(positions))
+            yield Batch(features, self._feed.labels(positions))
 
     def _computed(self, view: int, first: int, last: int) -> Iterator[Batch]:
         """Computes the batches of a view's own epoch, and keeps their features."""
         for step, batch in enumerate(self._feed.batches(first, last), start=first):
             positions = self._feed.positions(step)
-            self._features[view, positions] = batch.features[0]
+            self._features[view, positions] = batch.features
             self._known[view, positions] = True
             yield batch
 

@@ -12,7 +12,7 @@ from lib.errors import UserError
 from lib.model.engine import cut
 from lib.model.network import Network, build
 from lib.run_folder import Saved
-from lib.training.checkpoints import Checkpoints
+from lib.training.checkpoints import Checkpoints, load_checkpoint
 from lib.training.losses import predicted_classes, probabilities
 
 # Pictures, uint8 [n, size, size, 3], n at most a batch, to their likeliest classes, int32 [n], and
@@ -54,8 +54,7 @@ def open_trained(folder: Path, saved: Saved, checkpoint: str) -> Trained:
     config, classes = saved.config, tuple(saved.facts["classes"])
     network = build(len(classes), config.image_size, config.alpha, config.dropout, config.seed)
     try:
-        reader = tf.train.Checkpoint(model=network.model).restore(str(path))
-        reader.expect_partial().assert_existing_objects_matched()
+        load_checkpoint(path, model=network.model)
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"--checkpoint={path} cannot be read as one of --workdir={folder}: it is damaged, or of"
@@ -89,8 +88,8 @@ def make_classifier(trained: Trained) -> Classifier:
     config, network = trained.config, trained.network
     engine = cut(network, None, config.engine, config.threads)
 
-    @tf.function(input_signature=[engine.signature])
-    def logits(features: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    @tf.function(input_signature=[engine.signature], autograph=False)
+    def logits(features: tf.Tensor) -> tf.Tensor:
         return network.head(engine.suffix(features))
 
     def classify(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
