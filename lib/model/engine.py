@@ -61,7 +61,7 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
         return _pooled(features) if trained_from is None else features
 
     def suffix(features: tf.Tensor) -> tf.Tensor:
-        return features if trained_from is None else _pooled(above(features))
+        return above(features) if trained_from is None else _pooled(above(features))
 
     on_processor = not tf.config.list_physical_devices("GPU")
     interpreted = kind == "auto" and on_processor
@@ -84,9 +84,11 @@ def _block_start(backbone: keras.Model, layer: int) -> int:
 
 def _plain(backbone: keras.Model, first: int | None) -> tuple[Part, Part]:
     """Both parts as Keras computes them, cut in front of layer `first`; None: nothing is above."""
-    border = backbone.output if first is None else backbone.layers[first].input
-    lower = keras.Model(backbone.input, border)
-    upper = keras.Model(border, backbone.output)
+    if first is None:
+        lower, upper = backbone, lambda features, training: features
+    else:
+        border = backbone.layers[first].input
+        lower, upper = keras.Model(backbone.input, border), keras.Model(border, backbone.output)
     return (
         lambda pictures: lower(pictures, training=False),
         lambda features: upper(features, training=False),

@@ -38,8 +38,15 @@ class TracedCheckpoint(tf.train.Checkpoint):
     @functools.cached_property
     def _graph(self) -> tf.types.experimental.PolymorphicFunction:
         write = super()._write
-        signature = [tf.TensorSpec((), tf.string)]
-        return tf.function(lambda prefix: write(prefix), signature, autograph=False)
+
+        @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+        def graph(prefix: tf.Tensor) -> tf.Tensor:
+            # All tensors in one file: TensorFlow begins another for each device, and in a graph it
+            # takes one that is named in part for another than the same one named in full.
+            with tf.device("/job:localhost/replica:0/task:0/device:CPU:0"):
+                return write(prefix)
+
+        return graph
 
     def _write(self, file_prefix: str, options: tf.train.CheckpointOptions) -> str:
         """What `tf.train.CheckpointManager` calls; TensorFlow has no public place for this."""

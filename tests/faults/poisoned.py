@@ -24,7 +24,7 @@ def start_and_poison(*arguments) -> None:
         sound = batch(self, step)
         if step not in POISONED:
             return sound
-        return sound._replace(features=tuple(part * float("nan") for part in sound.features))
+        return sound._replace(features=sound.features * float("nan"))
 
     TrainingFeed.batch = poisoned
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from lib import faults
 from lib.errors import UserError
-from lib.training.checkpoints import Checkpoints
+from lib.training.checkpoints import Checkpoints, TracedCheckpoint
 from tests.faults.program import Outcome
 
 
@@ -88,7 +88,7 @@ def two_checkpoints(tmp_path):
     variable = tf.Variable(0.0)
     for step in (1, 2):
         variable.assign(step)
-        checkpoints.save(tf.train.Checkpoint(value=variable), step)
+        checkpoints.save(TracedCheckpoint(value=variable), step)
     return checkpoints, variable
 
 
@@ -107,7 +107,7 @@ def test_a_checkpoint_that_cannot_be_replaced_is_never_half_of_another(
     monkeypatch.setattr(faults, "_FAULTS", faults._armed(f"{place}=ENOSPC"))
     monkeypatch.setattr(faults, "_WATCHED", True)
     with pytest.raises(UserError, match="No space left on device"):
-        checkpoints.save(tf.train.Checkpoint(value=variable), 2)
+        checkpoints.save(TracedCheckpoint(value=variable), 2)
     # Once its files are replaced, the one before is the newest; what was written is gone again.
     expected = 2.0 if place == "checkpoints:begin" else 1.0
     assert value(checkpoints) == expected
@@ -119,7 +119,7 @@ def test_the_managers_own_file_is_not_needed(two_checkpoints, tmp_path):
     (tmp_path / "checkpoints/checkpoint").unlink()
     assert value(checkpoints) == 2.0
     variable.assign(4.0)
-    checkpoints.save(tf.train.Checkpoint(value=variable), 4)
+    checkpoints.save(TracedCheckpoint(value=variable), 4)
     assert value(checkpoints) == 4.0
     assert not list(tmp_path.glob("checkpoints/ckpt-1.*"))
 
@@ -129,6 +129,6 @@ def test_what_kills_left_goes_with_the_next_checkpoint(two_checkpoints, tmp_path
     half, whole = tmp_path / "checkpoints/ckpt-1_temp", tmp_path / "checkpoints/ckpt-2.index"
     half.mkdir()
     (half / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
-    checkpoints.save(tf.train.Checkpoint(value=variable), 3)
+    checkpoints.save(TracedCheckpoint(value=variable), 3)
     assert whole.exists()
     assert not half.exists()

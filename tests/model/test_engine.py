@@ -1,15 +1,18 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.model.engine import cut
+from lib.model.engine import _block_start, cut
+from lib.model.folding import sources
 from lib.model.freezing import freeze, layer_index
 
 BATCH = 6
 CUTS = {
     "the whole backbone is frozen": None,
-    "by default, across a residual branch": 100,
-    "across another one": "block_2_depthwise",
+    "by default, within a residual branch": 100,
+    "at the beginning of a block": "block_2_expand",
     "between convolution and normalisation": "block_13_expand_BN",
     "at the very beginning": 0,
 }
@@ -49,11 +52,9 @@ def assert_near(actual, expected, tolerance=1e-3):
 def test_both_engines_agree_on_the_features(network, engines, at):
     plain, auto = engines(at)["plain"], engines(at)["auto"]
     expected, found = plain.prefix(pictures()), auto.prefix(pictures())
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert one.shape == other.shape
-        assert np.abs(other).max() > 0.1
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-3)
+    assert found.shape == expected.shape
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
@@ -61,10 +62,10 @@ def test_both_engines_agree_on_the_features(network, engines, at):
 def test_features_have_the_shapes_that_the_engine_states(network, engines, at, kind):
     engine = engines(at)[kind]
     for count in (BATCH, 2):
-        for feature, spec in zip(engine.prefix(pictures(count)), engine.signature, strict=True):
-            assert spec.is_compatible_with(feature)
-            assert spec.shape[0] is None
-            assert feature.shape == (count, *spec.shape[1:])
+        features = engine.prefix(pictures(count))
+        assert engine.signature.is_compatible_with(features)
+        assert engine.signature.shape[0] is None
+        assert features.shape == (count, *engine.signature.shape[1:])
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
@@ -95,22 +96,31 @@ def test_both_engines_agree_on_the_gradients(network, engines, at):
         assert difference <= 1e-3 * np.linalg.norm(expected), variable.path
 
 
-def test_a_cut_across_a_branch_hands_over_both_of_its_tensors(engines):
-    assert len(engines("block_2_depthwise")["plain"].signature) == 2
-    assert len(engines("block_13_expand_BN")["plain"].signature) == 1
+@pytest.mark.parametrize("kind", ["plain", "auto"])
+def test_the_cut_is_where_a_block_begins_and_the_least_passes(network, engines, kind):
+    # Layer 100 is in the middle of block 11, which takes in what block 10 puts out.
+    block_10 = network.backbone.get_layer("block_10_project_BN").output
+    assert engines(100)[kind].signature.shape[1:] == block_10.shape[1:]
+
+
+def test_one_tensor_passes_wherever_a_block_begins(network):
+    layers = network.backbone.layers
+    for first in sorted({_block_start(network.backbone, index) for index in range(len(layers))}):
+        below = {layer.name for layer in layers[:first]}
+        taken = {name for layer in layers[first:] for name in sources(layer)}
+        assert len(taken & below) == 1, layers[first].name
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
 def test_a_picture_has_the_same_features_in_a_smaller_batch(network, engines, kind):
     prefix = engines(100)[kind].prefix
-    for part, whole in zip(prefix(pictures()[:2]), prefix(pictures()), strict=True):
-        np.testing.assert_allclose(part, whole[:2], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(prefix(pictures()[:2]), prefix(pictures())[:2], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
 def test_features_stay_as_they_are_when_others_are_computed(network, engines, kind):
     prefix = engines(100)[kind].prefix
-    first = prefix(pictures())[0]
+    first = prefix(pictures())
     before = first.numpy().copy()
     prefix(255 - pictures())
     np.testing.assert_array_equal(first, before)
@@ -120,7 +130,26 @@ def test_features_stay_as_they_are_when_others_are_computed(network, engines, ki
 def test_bytes_and_floats_give_the_same_features(network, engines, kind):
     prefix = engines(100)[kind].prefix
     as_floats = prefix(tf.constant(pictures(), tf.float32))
-    np.testing.assert_array_equal(prefix(pictures())[0], as_floats[0])
+    np.testing.assert_array_equal(prefix(pictures()), as_floats)
+
+
+@pytest.mark.parametrize("kind", ["plain", "auto"])
+def test_threads_may_ask_at_once(network, engines, kind):
+    prefix = engines(100)[kind].prefix
+    batches = [pictures() // divisor for divisor in range(1, 7)]
+    expected = [prefix(batch).numpy() for batch in batches]
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(prefix, batches))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_picture_that_does_not_fit_leaves_the_engine_as_it_was(engines):
+    prefix = engines(100)["auto"].prefix
+    for _ in range(4):  # more often than there are interpreters
+        with pytest.raises(ValueError, match="Dimension mismatch"):
+            prefix(np.zeros((1, 16, 16, 3), np.uint8))
+    assert np.isfinite(prefix(pictures())).all()
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
@@ -131,4 +160,4 @@ def test_the_suffix_follows_the_weights_and_the_prefix_keeps_its_own(network, en
     network.backbone.set_weights([value * 1.1 for value in network.backbone.get_weights()])
     assert np.abs(engine.suffix(features) - pooled).max() > 1e-3
     if kind == "auto":
-        np.testing.assert_array_equal(engine.prefix(pictures())[0], features[0])
+        np.testing.assert_array_equal(engine.prefix(pictures()), features)

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from lib.model.folding import evaluate, folded, followers, sources
+from lib.model.freezing import layer_index
 
 
 def pictures(count=3):
@@ -54,25 +55,31 @@ def test_an_addition_has_two_sources(network):
     assert found == ["block_1_project_BN", "block_2_project_BN"]
 
 
-def test_the_whole_backbone_folded_equals_keras(network):
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(1, -1), ("block_2_expand", "block_2_add"), ("block_13_expand", "block_13_project_BN")],
+    ids=["the whole backbone", "a block with a residual branch", "one without, with strides"],
+)
+def test_a_part_folded_equals_keras(network, first, last):
     layers = network.backbone.layers
-    result = evaluate(layers, {layers[0].name: pictures()}, [layers[-1].name])[0]
-    assert_equal_to_rounding(result, network.backbone(pictures(), training=False))
+    at = [
+        each if isinstance(each, int) else layer_index(network.backbone, each)
+        for each in (first, last)
+    ]
+    part = layers[at[0] :][: None if at[1] == -1 else at[1] - at[0] + 1]
+    entry = keras.Model(network.backbone.input, part[0].input)(pictures(), training=False)
+    expected = keras.Model(part[0].input, part[-1].output)(entry, training=False)
+    assert_equal_to_rounding(evaluate(part, entry), expected)
 
 
-def test_any_output_can_be_asked_for(network):
-    layers = network.backbone.layers
-    wanted = ["block_2_add", "block_2_depthwise_relu"]
-    outputs = [network.backbone.get_layer(name).output for name in wanted]
-    expected = keras.Model(network.backbone.input, outputs)(pictures())
-    for one, other in zip(
-        evaluate(layers, {layers[0].name: pictures()}, wanted), expected, strict=True
-    ):
-        assert_equal_to_rounding(one, other)
+def test_no_layers_give_what_enters(network):
+    np.testing.assert_array_equal(evaluate([], pictures()), pictures())
 
 
-def test_a_normalisation_whose_convolution_is_elsewhere_is_computed_by_itself(network):
-    layer = network.backbone.get_layer("block_13_expand_BN")
-    features = tf.random.stateless_normal([2, 4, 4, layer.gamma.shape[0]], [1, 2])
-    result = evaluate([layer], {"block_13_expand": features}, [layer.name])[0]
-    assert_equal_to_rounding(result, layer(features, training=False))
+def test_weights_can_come_from_elsewhere(network):
+    (layer,) = part = [network.backbone.get_layer("block_13_expand")]
+    features = tf.ones([1, 2, 2, layer.kernel.shape[2]])
+    result = evaluate(
+        part, features, lambda layer, _: (layer.kernel * 0.0, tf.fill([layer.filters], 3.0))
+    )
+    np.testing.assert_array_equal(result, np.full(result.shape, 3.0))

@@ -29,12 +29,12 @@ class After(Never):
 
 def step(features, labels):
     """The features are the logits."""
-    return features[0], cross_entropy(features[0], labels)
+    return features, cross_entropy(features, labels)
 
 
 def batches(logits, labels, size):
     return [
-        Batch((tf.constant(logits[i : i + size]),), tf.constant(labels[i : i + size]))
+        Batch(tf.constant(logits[i : i + size]), tf.constant(labels[i : i + size]))
         for i in range(0, len(labels), size)
     ]
 

@@ -42,9 +42,9 @@ def engine():
     """Features that are the pictures themselves."""
 
     def prefix(pictures):
-        return (tf.cast(tf.constant(pictures), tf.float32),)
+        return tf.cast(tf.constant(pictures), tf.float32)
 
-    return Engine(prefix, (tf.TensorSpec((None, SIZE, SIZE, 3)),), lambda features: features[0])
+    return Engine(prefix, tf.TensorSpec((None, SIZE, SIZE, 3)), lambda features: features)
 
 
 def training(engine, seed=0, rotation=0.2):
@@ -57,11 +57,11 @@ def compiled():
 
 def shades(batch):
     """The rows of a batch's pictures: flips and rotations leave an even shade as it is."""
-    return np.rint(batch.features[0].numpy().mean(axis=(1, 2, 3))).astype(int).tolist()
+    return np.rint(batch.features.numpy().mean(axis=(1, 2, 3))).astype(int).tolist()
 
 
 def assert_same(one, other):
-    np.testing.assert_array_equal(one.features[0], other.features[0])
+    np.testing.assert_array_equal(one.features, other.features)
     np.testing.assert_array_equal(one.labels, other.labels)
 
 
@@ -109,10 +109,10 @@ def test_pictures_are_augmented_anew_at_each_step(engine):
 
     sloping = Subset(("a", "b"), ("a.png",) * 4, np.zeros(4, np.int32), np.arange(4), Slope())
     feed = TrainingFeed(sloping, engine, BATCH, 0, 0.2)
-    one, other = feed.batch(0).features[0], feed.batch(1).features[0]
+    one, other = feed.batch(0).features, feed.batch(1).features
     assert not np.allclose(one, other)
     assert not np.allclose(one[0], one[1])
-    another_seed = TrainingFeed(sloping, engine, BATCH, 1, 0.2).batch(0).features[0]
+    another_seed = TrainingFeed(sloping, engine, BATCH, 1, 0.2).batch(0).features
     assert not np.allclose(another_seed, one)
 
 
@@ -126,7 +126,7 @@ def test_the_smaller_last_batch_is_augmented_as_any_other(engine):
     feed = training(engine)
     positions = feed.positions(STEPS - 1)
     expected = augment(feed._subset.pixels(positions), 0, STEPS - 1, 0.2)
-    np.testing.assert_array_equal(feed.batch(STEPS - 1).features[0], expected)
+    np.testing.assert_array_equal(feed.batch(STEPS - 1).features, expected)
 
 
 def test_batches_are_computed_ahead_but_not_without_bound(engine):
@@ -184,10 +184,8 @@ def test_features_that_do_not_fit_are_computed_each_time(engine):
 
 def test_whether_features_fit_is_a_matter_of_all_of_their_bytes():
     # 11 pictures of 2 x 65536 floats are 5.5 MiB.
-    large = tf.TensorSpec((None, 256, 256))
-    engine = Engine(
-        lambda pictures: (tf.zeros((len(pictures), 256, 256)),) * 2, (large, large), None
-    )
+    large = tf.TensorSpec((None, 2, 256, 256))
+    engine = Engine(lambda pictures: tf.zeros((len(pictures), 2, 256, 256)), large, None)
     for memory_mb, asked in ((5, 6), (6, 3)):
         whole = subset()
         feed = EvaluationFeed(whole, engine, BATCH, memory_mb)

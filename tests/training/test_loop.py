@@ -163,7 +163,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before_
 
     def poisoned(feed, step):
         batch = computed(feed, step)
-        return batch._replace(features=(batch.features[0] * np.nan,)) if step == 4 else batch
+        return batch._replace(features=batch.features * np.nan) if step == 4 else batch
 
     monkeypatch.setattr(loop.TrainingFeed, "batch", poisoned)
     with opened(tmp_path, config, dataset) as run:

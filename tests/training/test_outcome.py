@@ -2,13 +2,12 @@ import math
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from lib.config import Config
 from lib.data.dataset import Subset
 from lib.errors import Stopped, UserError
 from lib.reporting.result import wilson_interval
-from lib.training.checkpoints import Checkpoints
+from lib.training.checkpoints import Checkpoints, TracedCheckpoint
 from lib.training.evaluation import Evaluation
 from lib.training.outcome import evaluate_network, load_best, peak_memory_mb, summary
 
@@ -31,7 +30,7 @@ def test_a_run_without_a_finished_epoch_has_no_best(network, tmp_path):
 def test_the_best_weights_are_loaded_and_their_step_told(network, tmp_path):
     best = Checkpoints(tmp_path / "best", 1)
     weights = network.model.get_weights()
-    best.save(tf.train.Checkpoint(model=network.model), 70)
+    best.save(TracedCheckpoint(model=network.model), 70)
     network.model.set_weights([value + 1 for value in weights])
     assert load_best(network, best, tmp_path) == 70
     for now, then in zip(network.model.get_weights(), weights, strict=True):

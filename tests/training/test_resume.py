@@ -2,7 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from lib import run_folder
 from lib.config import Config
@@ -11,7 +10,7 @@ from lib.model.network import weights_sha256
 from lib.reporting.history import Epoch
 from lib.run_folder import Saved
 from lib.training import resume
-from lib.training.checkpoints import Checkpoints
+from lib.training.checkpoints import Checkpoints, TracedCheckpoint
 from lib.training.state import Journal, State
 
 CONFIG = Config(head_epochs=3, finetune_epochs=4, image_size=32, alpha=0.35)
@@ -122,7 +121,7 @@ def save(checkpoints, network, step, shift):
     network.model.set_weights([value + shift for value in weights])
     state = State()
     state.step.assign(step)
-    checkpoints.save(tf.train.Checkpoint(model=network.model, state=state), step)
+    checkpoints.save(TracedCheckpoint(model=network.model, state=state), step)
     network.model.set_weights(weights)
 
 

@@ -84,13 +84,13 @@ def test_the_statistics_of_batch_normalisation_never_move(network, kind):
 def test_a_step_of_the_head_is_plain_gradient_descent(network):
     _, engine, step, state = phase_of(network, None, "sgd", 0.5, dropout=0.0)
     pictures, labels = batch()
-    (pooled,) = engine.prefix(pictures)
+    pooled = engine.prefix(pictures)
     logits = network.head(pooled)
     error = tf.sigmoid(logits) - tf.cast(labels, tf.float32)[:, tf.newaxis]
     kernel, bias = network.head.kernel.numpy(), network.head.bias.numpy()
     losses = cross_entropy(logits, labels)
 
-    step((pooled,), labels)
+    step(pooled, labels)
 
     slope = tf.matmul(pooled, error, transpose_a=True) / BATCH
     np.testing.assert_allclose(network.head.kernel, kernel - 0.5 * slope, atol=1e-6)
@@ -156,7 +156,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_its_step(network, a
     good = engine.prefix(pictures)
     step(good, labels)
     before, metrics = values(network), float(state.loss_sum)
-    step(tuple(feature * poison for feature in good), labels)
+    step(good * poison, labels)
     step(good, labels)  # whatever comes after it
     assert int(state.failed_step) == 1
     assert int(state.step) == 1
@@ -174,7 +174,7 @@ def test_with_patience_a_step_without_an_update_is_left_out_and_counted(network)
     )
     pictures, labels = batch()
     good = engine.prefix(pictures)
-    bad = (good[0] * np.nan,)
+    bad = good * np.nan
     before = values(network)
     for features in (bad, bad, good, bad, bad):
         step(features, labels)
@@ -208,15 +208,15 @@ def test_the_gradient_step_gives_the_gradients_of_the_step_to_come_and_changes_n
 def test_a_gradient_that_is_not_finite_changes_nothing_even_if_the_loss_is(network):
     root = keras.Variable(0.0)  # where the square root is finite and its slope is not
     engine = Engine(
-        prefix=lambda pictures: (),
-        signature=(tf.TensorSpec((None, 1280)),),
-        suffix=lambda features: features[0] + tf.sqrt(root.value),
+        prefix=lambda pictures: pictures,
+        signature=tf.TensorSpec((None, 1280)),
+        suffix=lambda features: features + tf.sqrt(root.value),
     )
     variables = [root, *freeze(network, None)]
     optimizer, state = keras.optimizers.SGD(0.1), State()
     step = make_train_step(engine, network.head, variables, optimizer, state, 0.0, seed=0)
     before = values(network)
-    step((tf.ones((BATCH, 1280)),), batch()[1])
+    step(tf.ones((BATCH, 1280)), batch()[1])
     assert int(state.failed_step) == 0
     assert float(root) == 0.0 and not changed(before, values(network))
 
@@ -283,8 +283,8 @@ def test_training_drops_what_the_step_number_says(network):
     state.step.assign(17)
     _, engine, step, _ = phase_of(network, None, dropout=0.5, state=state)
     pictures, labels = batch()
-    (pooled,) = engine.prefix(pictures)
+    pooled = engine.prefix(pictures)
     logits = network.head(drop(pooled, 0.5, 0, tf.constant(17, tf.int64)))
     expected = float(np.sum(cross_entropy(logits, labels)))
-    step((pooled,), labels)
+    step(pooled, labels)
     assert float(state.loss_sum) == pytest.approx(expected, rel=1e-5)

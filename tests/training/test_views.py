@@ -30,7 +30,7 @@ class Feed:
         self.computed.append(step)
         positions = self.positions(step)
         features = np.stack([np.full(len(positions), step // EPOCH), positions], axis=1)
-        return Batch((tf.constant(features, tf.float32),), self.labels(positions))
+        return Batch(tf.constant(features, tf.float32), self.labels(positions))
 
     def batches(self, first, last):
         return map(self.batch, range(first, last))
@@ -53,7 +53,7 @@ def test_an_epoch_sees_each_picture_as_epoch_modulo_views_did_in_an_order_of_its
     for step, batch in enumerate(epoch_of(viewed, epoch), start=epoch * EPOCH):
         positions = feed.positions(step)
         expected = np.stack([np.full(len(positions), epoch % 2), positions], axis=1)
-        np.testing.assert_array_equal(batch.features[0], expected)
+        np.testing.assert_array_equal(batch.features, expected)
         np.testing.assert_array_equal(batch.labels, positions % 2)
 
 
@@ -74,7 +74,7 @@ def test_a_run_that_begins_at_any_step_sees_what_a_run_from_the_start_sees(start
         first = max(start, epoch * EPOCH)
         found = list(resumed.batches(first, end)) if first < end else []
         for one, other in zip(found, expected[len(expected) - len(found) :], strict=True):
-            np.testing.assert_array_equal(one.features[0], other.features[0])
+            np.testing.assert_array_equal(one.features, other.features)
             np.testing.assert_array_equal(one.labels, other.labels)
 
 
