@@ -11,12 +11,14 @@ from lib.errors import UserError
 from lib.model.network import Network
 
 
-def layer_index(backbone: keras.Model, layer: int | str) -> int:
-    """The index of a layer given by its index or its name.
+def layer_index(backbone: keras.Model, layer: int | str | None) -> int | None:
+    """The index of a layer given by its index or its name; None stays None.
 
     Raises:
         UserError: there is no such layer; near names are listed.
     """
+    if layer is None:
+        return None
     names = [each.name for each in backbone.layers]
     if isinstance(layer, int):
         if not 0 <= layer < len(names):

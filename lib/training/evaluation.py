@@ -8,7 +8,7 @@ from lib import faults
 from lib.data.dataset import Subset
 from lib.reporting.judged import Judged
 from lib.training.feed import EvaluationFeed
-from lib.training.losses import predicted_classes, probabilities
+from lib.training.losses import answers, cross_entropy
 from lib.training.steps import EvaluationStep
 from lib.training.stopping import StopRequest
 
@@ -62,18 +62,14 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
     Raises:
         Stopped: a signal came.
     """
-    labels, logits, losses = [], [], []
+    labels, logits = [], []
     for batch in feed:
         faults.point("evaluation")
         stop.heed()
-        batch_logits, batch_losses = step(batch.features, batch.labels)
         labels.append(batch.labels)
-        logits.append(batch_logits)
-        losses.append(batch_losses)
-    all_logits = np.concatenate(logits)
-    return Evaluation(
-        loss=float(np.mean(np.concatenate(losses), dtype=np.float64)),
-        labels=np.concatenate(labels),
-        predicted=predicted_classes(all_logits).numpy(),
-        probabilities=probabilities(all_logits).numpy(),
-    )
+        logits.append(step(batch.features)[: len(batch.labels)])
+    all_labels, all_logits = np.concatenate(labels), np.concatenate(logits)
+    losses = cross_entropy(all_logits, all_labels)
+    predicted, probabilities = answers(all_logits)
+    loss = float(np.mean(losses, dtype=np.float64))
+    return Evaluation(loss, all_labels, predicted, probabilities)

@@ -66,9 +66,8 @@ class TrainingFeed:
         """What the step of that number sees: a function of the number alone."""
         positions = self.positions(step)
         pictures = self._subset.pixels(positions)
-        # Filled up to one shape, as augmentation is compiled for each that it meets.
-        missing = self._batch_size - len(pictures)
-        filled = np.pad(pictures, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        # Filled up, as augmentation is compiled for each shape that it meets.
+        filled = filled_up(pictures, self._batch_size)
         varied = augment(filled, self._seed, step, self._rotation)[: len(pictures)]
         return Batch(self._engine.prefix(varied), self.labels(positions))
 
@@ -79,6 +78,9 @@ class TrainingFeed:
 
 class EvaluationFeed:
     """All batches of a split in its order, never augmented.
+
+    The last one has features beyond its labels: it is filled up, so that what the network says of a
+    picture is the same to the last bit in whichever batch and split it is.
 
     The features do not change while the prefix does not, so they are kept if they fit.
 
@@ -107,8 +109,8 @@ class EvaluationFeed:
 
     def _batch(self, start: int) -> Batch:
         positions = np.arange(start, min(start + self._batch_size, len(self._subset)))
-        features = self._engine.prefix(self._subset.pixels(positions))
-        return Batch(features, tf.constant(self._subset.labels[positions]))
+        pictures = filled_up(self._subset.pixels(positions), self._batch_size)
+        return Batch(self._engine.prefix(pictures), tf.constant(self._subset.labels[positions]))
 
     def _keeping(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         seen = []
@@ -116,6 +118,11 @@ class EvaluationFeed:
             seen.append(batch)
             yield batch
         self._kept = seen
+
+
+def filled_up(pictures: np.ndarray, count: int) -> np.ndarray:
+    """Pictures [n, size, size, 3], and black ones after them up to a number of `count`."""
+    return np.pad(pictures, [(0, count - len(pictures)), (0, 0), (0, 0), (0, 0)])
 
 
 def _ahead(function, arguments: Iterable[int]) -> Iterator[Batch]:

@@ -56,8 +56,7 @@ class _PhaseLoop:
         self._first_step = epochs_before * run.epoch_steps
         self._rate = learning_rate(phase, phase.epochs * run.epoch_steps)
 
-        at = phase.trained_from
-        trained_from = None if at is None else layer_index(network.backbone, at)
+        trained_from = layer_index(network.backbone, phase.trained_from)
         variables = self._variables = freeze(network, trained_from)
         engine = cut(network, trained_from, config.engine, config.threads)
         optimizer = self._optimizer = build_optimizer(phase, self._rate)

@@ -23,11 +23,12 @@ from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.progress import say
 from lib.reporting.report import REPORT
 from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
-from lib.training.checkpoints import Checkpoints, load_checkpoint, step_of
+from lib.training.checkpoints import Checkpoints, load_checkpoint
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed
 from lib.training.rival import Rival
 from lib.training.run import Run
+from lib.training.state import State
 from lib.training.steps import make_evaluation_step
 from lib.training.stopping import StopRequest
 
@@ -50,13 +51,14 @@ def finish(run: Run) -> None:
         return
     began = monotonic()
     journal = run.state.journal
-    best_step = load_best(run.network, run.best, run.folder)
+    best = load_best(run.network, run.best, run.folder)
+    best_step = int(best.step)
     if best_step != journal.best.step:
         raise UserError(
             f"{run.folder / 'best'} holds the weights of step {best_step}, but the best epoch ended"
             f" at step {journal.best.step}: start in another --workdir"
         )
-    test = evaluate_network(run.network, run.dataset.test, run.config, run.stop)
+    test = evaluate_network(run.network, best, run.dataset.test, run.config, run.stop)
     run.stop.heed()
     faults.point("outcome")
     judged = test.of(run.dataset.test)
@@ -71,7 +73,7 @@ def finish(run: Run) -> None:
         run.reports.pictures(name, figure, int(run.state.step), "test")
     last, validated = journal.history[-1], len(run.dataset.validation)
     result = {
-        "phase": run.state.phase.numpy().decode(),
+        "phase": run.state.phase_name,
         "epoch": last.epoch,
         "step": last.step,
         "weights_sha256": sha256,
@@ -116,8 +118,9 @@ def evaluate_best(
         rival: another run to be compared on the same pictures.
         stop: whether the program was asked to end.
     """
-    network, step = best_network(folder, config, len(subset.classes))
-    evaluation = evaluate_network(network, subset, config, stop)
+    network, best = best_network(folder, config, len(subset.classes))
+    evaluation = evaluate_network(network, best, subset, config, stop)
+    step = int(best.step)
     for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(network)).items():
         plots.save(figure, folder / "evaluation" / f"{name}.png")
     found = {"directory": directory, "step": step, **summary(evaluation, subset.classes)}
@@ -129,8 +132,9 @@ def evaluate_best(
 
 def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[str, Any]:
     """Measures the rival on the same pictures, and says which of the two is better, if any."""
-    network, step = best_network(rival.folder, rival.config, len(rival.subset.classes))
-    other = evaluate_network(network, rival.subset, rival.config, stop)
+    network, best = best_network(rival.folder, rival.config, len(rival.subset.classes))
+    other = evaluate_network(network, best, rival.subset, rival.config, stop)
+    step = int(best.step)
     test = mcnemar(evaluation.predicted == evaluation.labels, other.predicted == evaluation.labels)
     say(_sentence(str(rival.folder), other, step))
     say(
@@ -155,19 +159,19 @@ def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[s
     }
 
 
-def best_network(folder: Path, config: Config, classes: int) -> tuple[Network, int]:
+def best_network(folder: Path, config: Config, classes: int) -> tuple[Network, State]:
     """Builds the network of a run that is only read, with the weights of its best epoch.
 
     The file of the initial weights is not needed: a checkpoint holds them all.
 
     Returns:
-        The network, and the step that its weights are of.
+        The network, and where training was when it had these weights.
     """
     network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
     return network, load_best(network, Checkpoints(folder / "best", keep=1), folder, ours=False)
 
 
-def load_best(network: Network, best: Checkpoints, folder: Path, ours: bool = True) -> int:
+def load_best(network: Network, best: Checkpoints, folder: Path, ours: bool = True) -> State:
     """Gives the network the weights of a run's best epoch.
 
     Args:
@@ -177,7 +181,7 @@ def load_best(network: Network, best: Checkpoints, folder: Path, ours: bool = Tr
         ours: whether this process holds the folder.
 
     Returns:
-        The step they are of.
+        Where training was when it had them.
 
     Raises:
         UserError: the run has none yet.
@@ -187,15 +191,31 @@ def load_best(network: Network, best: Checkpoints, folder: Path, ours: bool = Tr
         raise UserError(
             f"--workdir={folder} holds no finished epoch: train it first, with --phase=all or head"
         )
-    load_checkpoint(path, model=network.model)
-    return step_of(path)
+    state = State()
+    load_checkpoint(path, model=network.model, state=state)
+    return state
 
 
 def evaluate_network(
-    network: Network, subset: Subset, config: Config, stop: StopRequest
+    network: Network, state: State, subset: Subset, config: Config, stop: StopRequest
 ) -> Evaluation:
-    """Evaluates the network on a set with the weights that it has now."""
-    engine = cut(network, None, config.engine, config.threads)
+    """Evaluates the network on a set with the weights that it has now.
+
+    It is cut where the phase of these weights cuts it, so that a picture gets the same logits as in
+    the evaluations of that phase, to the last bit.
+
+    Args:
+        network: of a run.
+        state: where training was when it had these weights.
+        subset: the set.
+        config: of the run.
+        stop: whether the program was asked to end.
+
+    Raises:
+        Stopped: it was.
+    """
+    trained_from = layer_index(network.backbone, config.phase(state.phase_name).trained_from)
+    engine = cut(network, trained_from, config.engine, config.threads)
     feed = EvaluationFeed(subset, engine, config.batch_size, memory_mb=0)
     return evaluate(feed, make_evaluation_step(engine, network.head), stop)
 
@@ -257,8 +277,9 @@ def _layer_tables(run: Run) -> dict[str, list[Row]]:
     tables = {}
     for name in PHASES:
         if run.state.journal.epochs_of(name):
-            at = run.config.phase(name).trained_from
-            freeze(run.network, None if at is None else layer_index(run.network.backbone, at))
+            freeze(
+                run.network, layer_index(run.network.backbone, run.config.phase(name).trained_from)
+            )
             tables[name] = layer_table(run.network)
     return tables
 

@@ -111,7 +111,7 @@ def require_continuable(
     Raises:
         UserError: it does not.
     """
-    begun = state.phase.numpy().decode()
+    begun = state.phase_name
     flags_now = config.to_json()
     if begun == "finetune":
         require_same(folder, flags_before, {name: flags_now[name] for name in OF_FINETUNE})

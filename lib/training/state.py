@@ -93,6 +93,11 @@ class State(tf.Module):
         self._journal = tf.Variable(Journal().to_json())
 
     @property
+    def phase_name(self) -> str:
+        """The phase that the last step belonged to."""
+        return self.phase.numpy().decode()
+
+    @property
     def journal(self) -> Journal:
         """How the run went so far; a copy, to be assigned after a change."""
         return Journal.from_json(self._journal.numpy().decode())

@@ -12,7 +12,7 @@ from lib.training.state import State
 
 TrainStep = Callable[[tf.Tensor, tf.Tensor], None]
 GradientStep = Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]
-EvaluationStep = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+EvaluationStep = Callable[[tf.Tensor], tf.Tensor]
 
 
 def make_train_step(
@@ -116,12 +116,11 @@ def _make_differentiate(
 
 
 def make_evaluation_step(engine: Engine, head: keras.layers.Layer) -> EvaluationStep:
-    """Builds the evaluation step: features and labels (int32 [n]) to logits and losses [n]."""
+    """Builds the evaluation step: the features of a batch to its logits [n, 1] or [n, classes]."""
 
-    @tf.function(input_signature=_signature(engine), autograph=False)
-    def evaluation_step(features: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = head(engine.suffix(features))
-        return logits, cross_entropy(logits, labels)
+    @tf.function(input_signature=[engine.signature], autograph=False)
+    def evaluation_step(features: tf.Tensor) -> tf.Tensor:
+        return head(engine.suffix(features))
 
     return evaluation_step
 

@@ -10,10 +10,14 @@ import tensorflow as tf
 from lib.config import Config
 from lib.errors import UserError
 from lib.model.engine import cut
+from lib.model.freezing import layer_index
 from lib.model.network import Network, build
 from lib.run_folder import Saved
 from lib.training.checkpoints import Checkpoints, load_checkpoint
-from lib.training.losses import predicted_classes, probabilities
+from lib.training.feed import filled_up
+from lib.training.losses import answers
+from lib.training.state import State
+from lib.training.steps import make_evaluation_step
 
 # Pictures, uint8 [n, size, size, 3], n at most a batch, to their likeliest classes, int32 [n], and
 # the probabilities of all, float32 [n, classes].
@@ -28,12 +32,15 @@ class Trained:
         config: what the run is.
         classes: their names; the network's outputs are in this order.
         network: with the checkpoint's weights.
+        trained_from: index of the backbone's first layer that was trained in the phase of these
+            weights; None if all of it was frozen.
         checkpoint: the path, without suffix, that they came from.
     """
 
     config: Config
     classes: tuple[str, ...]
     network: Network
+    trained_from: int | None
     checkpoint: Path
 
 
@@ -53,14 +60,16 @@ def open_trained(folder: Path, saved: Saved, checkpoint: str) -> Trained:
     path = _found(folder, checkpoint)
     config, classes = saved.config, tuple(saved.facts["classes"])
     network = build(len(classes), config.image_size, config.alpha, config.dropout, config.seed)
+    state = State()
     try:
-        load_checkpoint(path, model=network.model)
+        load_checkpoint(path, model=network.model, state=state)
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"--checkpoint={path} cannot be read as one of --workdir={folder}: it is damaged, or of"
             f" another network than MobileNetV2 of alpha {config.alpha} with {len(classes)} classes"
         ) from error
-    return Trained(config, classes, network, path)
+    trained_from = layer_index(network.backbone, config.phase(state.phase_name).trained_from)
+    return Trained(config, classes, network, trained_from, path)
 
 
 def _found(folder: Path, checkpoint: str) -> Path:
@@ -84,20 +93,13 @@ def _found(folder: Path, checkpoint: str) -> Path:
 
 
 def make_classifier(trained: Trained) -> Classifier:
-    """Builds the function that classifies pictures, by the engine that evaluations use."""
+    """Builds the function that classifies pictures, as evaluations do to the last bit."""
     config, network = trained.config, trained.network
-    engine = cut(network, None, config.engine, config.threads)
-
-    @tf.function(input_signature=[engine.signature], autograph=False)
-    def logits(features: tf.Tensor) -> tf.Tensor:
-        return network.head(engine.suffix(features))
+    engine = cut(network, trained.trained_from, config.engine, config.threads)
+    step = make_evaluation_step(engine, network.head)
 
     def classify(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # Always a whole batch: with less, sums are taken in another order, and last digits change.
-        batch = np.zeros((config.batch_size, *pictures.shape[1:]), np.uint8)
-        batch[: len(pictures)] = pictures
-        result = logits(engine.prefix(batch))
-        classes, chances = predicted_classes(result).numpy(), probabilities(result).numpy()
-        return classes[: len(pictures)], chances[: len(pictures)]
+        features = engine.prefix(filled_up(pictures, config.batch_size))
+        return answers(step(features)[: len(pictures)])
 
     return classify

@@ -5,7 +5,6 @@ import tensorflow as tf
 from lib.errors import Stopped
 from lib.training.evaluation import evaluate
 from lib.training.feed import Batch
-from lib.training.losses import cross_entropy
 
 
 class Never:
@@ -27,14 +26,18 @@ class After(Never):
             raise Stopped(2)
 
 
-def step(features, labels):
+def step(features):
     """The features are the logits."""
-    return features, cross_entropy(features, labels)
+    return features
 
 
 def batches(logits, labels, size):
     return [
-        Batch(tf.constant(logits[i : i + size]), tf.constant(labels[i : i + size]))
+        # As a feed does, filled up with what no label belongs to.
+        Batch(
+            tf.constant(np.concatenate([logits[i : i + size], np.full_like(logits[:2], 9.0)])),
+            tf.constant(labels[i : i + size]),
+        )
         for i in range(0, len(labels), size)
     ]
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lib.training.losses import cross_entropy, predicted_classes, probabilities
+from lib.training.losses import answers, cross_entropy, predicted_classes, probabilities
 
 LOGITS = st.floats(-30, 30, width=32)
 
@@ -94,3 +94,14 @@ def test_of_several_logits_the_largest_decides():
     found = predicted_classes(logits)
     assert found.dtype == tf.int32
     assert found.numpy().tolist() == [1, 0, 2]
+
+
+@given(batches(), st.integers(0, 7))
+def test_answers_are_classes_and_probabilities_whatever_the_place_in_a_batch(batch, before):
+    logits, _, _ = batch
+    classes, chances = answers(tf.constant(logits))
+    assert (classes.dtype, chances.dtype) == (np.int32, np.float32)
+    np.testing.assert_array_equal(classes, predicted_classes(tf.constant(logits)))
+    np.testing.assert_allclose(chances, probabilities(tf.constant(logits)), rtol=1e-5, atol=1e-30)
+    shifted = np.concatenate([np.zeros((before, logits.shape[1]), np.float32), logits])
+    np.testing.assert_array_equal(answers(tf.constant(shifted))[1][before:], chances)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lib.config import Config
 from lib.model.engine import Engine, cut
 from lib.model.freezing import freeze, layer_index
-from lib.training.losses import cross_entropy, probabilities
+from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
 from lib.training.state import State
 from lib.training.steps import (
@@ -116,7 +116,7 @@ def test_each_function_is_traced_once_with_a_smaller_last_batch_too(network, at)
         pictures, labels = batch(count=count)
         features = engine.prefix(pictures)
         step(features, labels)
-        evaluation_step(features, labels)
+        evaluation_step(features)
     assert step.experimental_get_tracing_count() == 1
     assert evaluation_step.experimental_get_tracing_count() == 1
 
@@ -221,16 +221,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing_even_if_the_loss_is(netwo
     assert float(root) == 0.0 and not changed(before, values(network))
 
 
-def test_the_evaluation_step_computes_logits_and_losses_without_dropout(network):
+def test_the_evaluation_step_computes_logits_without_dropout(network):
     freeze(network, None)
     engine = cut(network, None, "auto", 2)
-    pictures, labels = batch()
-    logits, losses = make_evaluation_step(engine, network.head)(engine.prefix(pictures), labels)
-    expected = network.model(pictures.astype(np.float32))
-    np.testing.assert_allclose(logits, expected, atol=1e-3)
-    np.testing.assert_allclose(losses, cross_entropy(expected, labels), atol=1e-3)
-    picked = probabilities(logits).numpy()[np.arange(BATCH), labels]
-    np.testing.assert_allclose(losses, -np.log(picked), atol=1e-5)
+    pictures, _ = batch()
+    logits = make_evaluation_step(engine, network.head)(engine.prefix(pictures))
+    np.testing.assert_allclose(logits, network.model(pictures.astype(np.float32)), atol=1e-3)
 
 
 STEPS = st.integers(0, 10_000)
