@@ -20,7 +20,7 @@ import tensorflow as tf
 from lib.model import folding
 from lib.model.freezing import block
 from lib.model.network import Network, as_network_input
-from lib.runtime import quietly
+from lib.runtime import quietly, release_memory
 
 Part = Callable[[tf.Tensor], tf.Tensor]
 
@@ -134,6 +134,7 @@ def _interpreted(
             interpreter = tf.lite.Interpreter(model_content=program, num_threads=1)
             interpreter.allocate_tensors()
             idle.put(interpreter)
+    release_memory()
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
     workers = ThreadPoolExecutor(threads, "interpreter")
 

@@ -1,7 +1,7 @@
 """Where a classifier errs and how far it can be trusted: figures for a paper."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,23 +40,25 @@ _SHOWN = 16  # pictures in the grid of predictions
 _LEGEND_COLUMNS = 3
 
 
-def figures(judged: Judged, explain: Explain) -> dict[str, Figure]:
-    """Every figure of an evaluation, by its name; a curve that the labels leave undefined is not.
+def figures(judged: Judged, explain: Explain) -> Iterator[tuple[str, Figure]]:
+    """Makes the figures of an evaluation, one by one: each takes 8 MB once it is drawn.
 
     Args:
         judged: the pictures and what was said of them.
         explain: where the network saw a class.
+
+    Yields:
+        A name and its figure; a curve that the labels leave undefined is left out.
     """
     labels, probabilities = judged.labels, judged.probabilities
     first = judged.first(_SHOWN)
+    yield "predictions", predictions(judged.pixels(first), *judged.words(first))
     counts = confusion_matrix(labels, judged.predicted, len(judged.classes))
-    drawn = {
-        "predictions": predictions(judged.pixels(first), *judged.words(first)),
-        "confusion": confusion(counts, judged.classes),
-        "roc": roc(labels, probabilities, judged.classes),
-        "precision_recall": precision_recall(labels, probabilities, judged.classes),
-        "reliability": reliability(labels, judged.predicted, probabilities),
-    }
+    yield "confusion", confusion(counts, judged.classes)
+    for name, curve in (("roc", roc), ("precision_recall", precision_recall)):
+        if figure := curve(labels, probabilities, judged.classes):
+            yield name, figure
+    yield "reliability", reliability(labels, judged.predicted, probabilities)
     for name, title, positions in (
         ("mistakes", "The surest mistakes", judged.worst_mistakes(GALLERY)),
         ("least_certain", "The least certain predictions", judged.least_certain(GALLERY)),
@@ -64,8 +66,7 @@ def figures(judged: Judged, explain: Explain) -> dict[str, Figure]:
         pictures = judged.pixels(positions)
         heatmaps = explain(pictures, judged.predicted[positions])
         title += ", and what spoke for them (Grad-CAM)"
-        drawn[name] = gallery(title, pictures, heatmaps, *judged.words(positions))
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+        yield name, gallery(title, pictures, heatmaps, *judged.words(positions))
 
 
 def roc(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure | None:

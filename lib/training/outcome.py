@@ -69,7 +69,7 @@ def finish(run: Run) -> None:
         zip(judged.names, *judged.words(judged.first(test.count)), strict=True),
     )
     run.reports.test(judged, figures, best_step)
-    for name, figure in diagnostics.figures(judged, explain).items():
+    for name, figure in diagnostics.figures(judged, explain):
         run.reports.pictures(name, figure, int(run.state.step), "test")
     last, validated = journal.history[-1], len(run.dataset.validation)
     result = {
@@ -121,7 +121,7 @@ def evaluate_best(
     network, best = best_network(folder, config, len(subset.classes))
     evaluation = evaluate_network(network, best, subset, config, stop)
     step = int(best.step)
-    for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(network)).items():
+    for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(network)):
         plots.save(figure, folder / "evaluation" / f"{name}.png")
     found = {"directory": directory, "step": step, **summary(evaluation, subset.classes)}
     say(_sentence(directory or "Test set", evaluation, step))

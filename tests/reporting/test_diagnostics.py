@@ -31,7 +31,7 @@ def texts(figure):
 
 @pytest.mark.parametrize("classes", [2, 3, 12])
 def test_every_figure_of_an_evaluation_is_as_wide_as_a_readme(classes):
-    drawn = diagnostics.figures(judged(classes), explain)
+    drawn = dict(diagnostics.figures(judged(classes), explain))
     assert list(drawn) == [
         *("predictions", "confusion", "roc", "precision_recall", "reliability"),
         *("mistakes", "least_certain"),
@@ -67,7 +67,7 @@ def test_the_reliability_diagram_states_the_error():
 
 
 def test_a_set_without_mistakes_has_an_empty_gallery_that_says_so():
-    assert "none" in texts(diagnostics.figures(judged(2, wrong=False), explain)["mistakes"])
+    assert "none" in texts(dict(diagnostics.figures(judged(2, wrong=False), explain))["mistakes"])
 
 
 def test_a_gallery_shows_each_picture_beside_its_heat():
