@@ -7,14 +7,11 @@ fine-tuning twice more for what is thawed, for the gradients of its inputs and o
 Everything else, augmentation included, is overhead here.
 """
 
-import argparse
-import json
 import math
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
-from lib import run_folder, runtime
+from benchmarks.finished_run import from_command_line
 
 SIDE = 4096
 REPEATS = 10
@@ -45,27 +42,19 @@ def gflop(layers: Iterable) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of a finished run of both phases")
-    folder = parser.parse_args().run
-    saved = run_folder.require_saved(folder)
-    config = saved.config
-    rates = json.loads((folder / "result.json").read_text())["images_per_second"]
-    runtime.start(config.threads, config.seed)
+    run = from_command_line(__doc__.splitlines()[0])
     from lib.model.freezing import layer_index
-    from lib.model.network import build
 
-    classes = len(saved.facts["classes"])
-    network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
+    config, network = run.config, run.network
     layers = network.backbone.layers
     forward = gflop(layers)
     thawed = gflop(layers[layer_index(network.backbone, config.fine_tune_at) :])
     peak = peak_gflops()
     print(f"{SIDE} x {SIDE} matrix product: {peak:.0f} GFLOP/s on {config.threads} threads")
     for phase, needed in {"head": forward, "finetune": forward + 2 * thawed}.items():
-        reached = needed * rates[phase]
+        reached = needed * run.rates[phase]
         print(
-            f"{phase}: {needed:.3f} GFLOP a picture, {rates[phase]:.0f} pictures/s,"
+            f"{phase}: {needed:.3f} GFLOP a picture, {run.rates[phase]:.0f} pictures/s,"
             f" {reached:.0f} GFLOP/s: {reached / peak:.0%} of that"
         )
 

@@ -1,0 +1,47 @@
+"""A finished run, opened for a benchmark of its parts."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lib import run_folder, runtime
+from lib.config import Config
+
+if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
+    from lib.model.network import Network
+
+
+class FinishedRun(NamedTuple):
+    """What a benchmark needs of a run.
+
+    Attributes:
+        folder: where it is.
+        config: what it is.
+        rates: training pictures a second, by phase.
+        network: as it is built for the run, with other weights.
+    """
+
+    folder: Path
+    config: Config
+    rates: dict[str, float]
+    network: "Network"
+
+
+def from_command_line(description: str) -> FinishedRun:
+    """Opens the run that the command line names, and starts TensorFlow as the run does.
+
+    Args:
+        description: of the benchmark.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("run", type=Path, help="folder of a finished run of both phases")
+    folder = parser.parse_args().run
+    saved = run_folder.require_saved(folder)
+    config, classes = saved.config, len(saved.facts["classes"])
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    runtime.start(config.threads, config.seed)
+    from lib.model.network import build
+
+    network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
+    return FinishedRun(folder, config, result["images_per_second"], network)

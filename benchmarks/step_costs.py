@@ -1,0 +1,100 @@
+"""Where the time of training goes: what each part of a step costs, and what a checkpoint does.
+
+    python -m benchmarks.step_costs runs/cats_and_dogs
+
+Takes the parts of the run's phases one by one, on pictures of noise, and sets their processor time
+against what a step took in the run. The cost of a checkpoint is told as a part of the training
+between two of them (`--checkpoint_every`). Prints a Markdown table.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.finished_run import FinishedRun, from_command_line
+from lib.config import Phase
+
+REPEATS = 30
+
+
+class Cost(NamedTuple):
+    """What a part takes, in milliseconds, medians."""
+
+    wall: float
+    processors: float
+
+
+def cost_of(part: Callable[[], object]) -> Cost:
+    """The cost of a part once it is warm."""
+    part(), part()
+    costs = []
+    for _ in range(REPEATS):
+        began, spent = time.perf_counter(), time.process_time()
+        part()
+        costs.append((time.perf_counter() - began, time.process_time() - spent))
+    return Cost(*(1000 * median(column) for column in zip(*costs, strict=True)))
+
+
+def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
+    """The parts of a phase's step and of what is done between steps."""
+    import tensorflow as tf
+
+    from lib.data.augment import augment
+    from lib.model.engine import cut
+    from lib.model.freezing import freeze, layer_index
+    from lib.training.checkpoints import Checkpoints, TracedCheckpoint
+    from lib.training.optimizers import build_optimizer
+    from lib.training.state import State
+    from lib.training.steps import make_gradient_step, make_train_step
+
+    config, network = run.config, run.network
+    trained_from = layer_index(network.backbone, phase.trained_from)
+    variables = freeze(network, trained_from)
+    engine = cut(network, trained_from, config.engine, config.threads)
+    optimizer, state = build_optimizer(phase, phase.learning_rate), State()
+    step = make_train_step(
+        engine, network.head, variables, optimizer, state, config.dropout, config.seed
+    )
+    gradient_step = make_gradient_step(
+        engine, network.head, variables, state, config.dropout, config.seed
+    )
+    shape = (config.batch_size, config.image_size, config.image_size, 3)
+    pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    varied = augment(pictures, config.seed, 0, config.rotation).numpy()
+    features = engine.prefix(varied)
+    labels = tf.constant(np.arange(config.batch_size) % 2, tf.int32)
+
+    yield "augmentation", cost_of(lambda: augment(pictures, config.seed, 0, config.rotation))
+    yield "frozen part", cost_of(lambda: engine.prefix(varied))
+    yield "forward and gradient", cost_of(lambda: gradient_step(features, labels))
+    yield "all of the train step", cost_of(lambda: step(features, labels))
+    # On the file system of the run.
+    with tempfile.TemporaryDirectory(dir=run.folder.absolute().parent) as scratch:
+        checkpoints = Checkpoints(Path(scratch), config.keep_checkpoints)
+        checkpoint = TracedCheckpoint(model=network.model, optimizer=optimizer, state=state)
+        yield "a checkpoint", cost_of(lambda: checkpoints.save(checkpoint, int(state.step)))
+
+
+def main() -> None:
+    run = from_command_line(__doc__.splitlines()[0])
+    threads, batch = run.config.threads, run.config.batch_size
+    print("| phase | part | ms | ms of processors | of the step in the run |")
+    print("| --- | --- | ---: | ---: | ---: |")
+    for phase in (run.config.head, run.config.finetune):
+        in_run = 1000 * batch / run.rates[phase.name]
+        for name, cost in parts_of(run, phase):
+            steps = run.config.checkpoint_every if name == "a checkpoint" else 1
+            share = cost.processors / (threads * steps * in_run)
+            print(
+                f"| {phase.name} | {name} | {cost.wall:.1f} | {cost.processors:.1f} | {share:.1%} |"
+            )
+        print(f"| {phase.name} | **the step in the run** | {in_run:.1f} | | |")
+
+
+if __name__ == "__main__":
+    main()
