@@ -1,8 +1,10 @@
+import ctypes
 import os
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from lib import runtime
@@ -52,3 +54,18 @@ def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.split() == ["3", "3", "True", "tensorflow", "True"]
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library cannot be asked"
+)
+def test_memory_that_is_free_again_is_given_back():
+    def resident_mb():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    arrays = [np.ones(60_000, np.uint8) for _ in range(2000)]  # below what malloc maps by itself
+    del arrays[:-1]  # the last one keeps the heap from shrinking by itself
+    before = resident_mb()
+    runtime.release_memory()
+    assert before - resident_mb() > 60

@@ -48,10 +48,10 @@ class TracedCheckpoint(tf.train.Checkpoint):
 
         return graph
 
-    def _write(self, file_prefix: str, options: tf.train.CheckpointOptions) -> str:
+    def _write(self, file_prefix: str, options: tf.train.CheckpointOptions | None = None) -> str:
         """What `tf.train.CheckpointManager` calls; TensorFlow has no public place for this."""
         path = self._graph(file_prefix).numpy().decode()
-        for callback in options.experimental_write_callbacks:
+        for callback in (options and options.experimental_write_callbacks) or ():
             callback(path)
         return path
 

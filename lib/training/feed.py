@@ -2,9 +2,9 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,6 @@ from lib.data.dataset import Subset
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine
 
-Item = TypeVar("Item")
 _AHEAD = 2  # batches computed at once, while a step runs: one is augmented as another is evaluated
 
 
@@ -125,7 +124,7 @@ def filled_up(pictures: np.ndarray, count: int) -> np.ndarray:
     return np.pad(pictures, [(0, count - len(pictures)), (0, 0), (0, 0), (0, 0)])
 
 
-def _ahead(function, arguments: Iterable[int]) -> Iterator[Batch]:
+def _ahead(function: Callable[[int], Batch], arguments: Iterable[int]) -> Iterator[Batch]:
     """Like `map`, but threads compute the next results while the last one is in use."""
     arguments = iter(arguments)
     with ThreadPoolExecutor(_AHEAD, "feed") as workers:

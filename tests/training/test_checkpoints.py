@@ -270,6 +270,11 @@ def test_a_traced_checkpoint_holds_what_tensorflows_own_would(network, tmp_path)
         assert np.array_equal(*(reader.get_tensor(key) for reader in read)), key
 
 
+def test_a_traced_checkpoint_can_be_written_without_a_manager(tmp_path):
+    path = TracedCheckpoint(value=tf.Variable(7)).write(str(tmp_path / "alone"))
+    assert value(path) == 7
+
+
 def test_a_checkpoint_that_lacks_an_object_is_not_loaded(folder):
     save(folder, 1)
     with pytest.raises(AssertionError):
