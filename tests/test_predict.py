@@ -156,9 +156,11 @@ def test_what_the_user_can_mend_is_one_line(told, ants, monkeypatch, tmp_path, a
 
 
 def test_a_checkpoint_of_another_network_is_refused(told, ants, tmp_path, network_for_three):
-    import tensorflow as tf
+    from lib.training.checkpoints import Checkpoints, TracedCheckpoint
+    from lib.training.state import State
 
-    path = tf.train.Checkpoint(model=network_for_three.model).write(str(tmp_path / "three"))
+    other = TracedCheckpoint(model=network_for_three.model, state=State())
+    path = Checkpoints(tmp_path / "three", keep=1).save(other, 1)
     with pytest.raises(UserError, match="of another network than MobileNetV2"):
         told(ants[0], f"--checkpoint={path}")
 
