@@ -106,6 +106,8 @@ def build_lively(classes: int):
 @pytest.fixture(scope="session")
 def shared_networks():
     """Networks by their number of classes, and the weights that they began with."""
+    # Also where no test that was collected imports TensorFlow by itself.
+    runtime.start(threads=2, seed=0)
     built = {}
 
     def get(classes: int):
