@@ -65,7 +65,8 @@ def quietly() -> Iterator[None]:
 def release_memory() -> None:
     """Gives memory that is free again back to the system, where the C library can be asked to.
 
-    glibc keeps it for the thread that had it: 130 MB after TensorFlow has compiled a network.
+    glibc keeps it for the thread that had it: 130 MB after TensorFlow has compiled a network, and
+    what the largest pictures took after a data set was decoded.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:

@@ -28,7 +28,7 @@ from lib.atomic import replacing
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
-from lib.runtime import cores
+from lib.runtime import cores, release_memory
 
 # To be raised whenever the same file would give other pixels or another verdict than before.
 _VERSION = 1
@@ -161,6 +161,7 @@ def open_store(
             for i, result in zip(changed, results, strict=True):
                 checked[paths[i]] = result
                 advance(1)
+        release_memory()
         if any(checked[paths[i]].digest for i in changed):
             _remember(cache, checked, kept)
 

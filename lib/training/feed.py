@@ -1,20 +1,16 @@
 """What the network is fed: step number to features and labels, computed ahead of the loop."""
 
-import itertools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from lib.ahead import ahead
 from lib.data.augment import augment
 from lib.data.dataset import Subset
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine
-
-_AHEAD = 2  # batches computed at once, while a step runs: one is augmented as another is evaluated
 
 
 class Batch(NamedTuple):
@@ -72,7 +68,7 @@ class TrainingFeed:
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`."""
-        return _ahead(self.batch, range(first, last))
+        return ahead(self.batch, range(first, last))
 
 
 class EvaluationFeed:
@@ -103,7 +99,7 @@ class EvaluationFeed:
         if self._kept:
             return iter(self._kept)
         starts = range(0, len(self._subset), self._batch_size)
-        batches = _ahead(self._batch, starts)
+        batches = ahead(self._batch, starts)
         return self._keeping(batches) if self._fits else batches
 
     def _batch(self, start: int) -> Batch:
@@ -122,18 +118,3 @@ class EvaluationFeed:
 def filled_up(pictures: np.ndarray, count: int) -> np.ndarray:
     """Pictures [n, size, size, 3], and black ones after them up to a number of `count`."""
     return np.pad(pictures, [(0, count - len(pictures)), (0, 0), (0, 0), (0, 0)])
-
-
-def _ahead(function: Callable[[int], Batch], arguments: Iterable[int]) -> Iterator[Batch]:
-    """Like `map`, but threads compute the next results while the last one is in use."""
-    arguments = iter(arguments)
-    with ThreadPoolExecutor(_AHEAD, "feed") as workers:
-        waiting = deque(workers.submit(function, a) for a in itertools.islice(arguments, _AHEAD))
-        try:
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(workers.submit(function, a) for a in itertools.islice(arguments, 1))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()

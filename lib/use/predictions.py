@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.ahead import ahead
 from lib.model.gradcam import make_gradcam
 from lib.use.pictures import Read
 from lib.use.trained import Trained, make_classifier
@@ -46,15 +47,22 @@ def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Itera
     """
     classify = make_classifier(trained)
     gradcam = make_gradcam(trained.network) if explain else None
-    while batch := list(islice(reads, trained.config.batch_size)):
+
+    def told(batch: list[Read]) -> list[Prediction]:
         pixels = np.stack([read.pixels for read in batch])
         likeliest, probabilities = classify(pixels)
         heat = gradcam(pixels, likeliest) if gradcam else [None] * len(batch)
-        for i, read in enumerate(batch):
-            yield Prediction(
+        return [
+            Prediction(
                 read=read,
                 name=trained.classes[likeliest[i]],
                 probability=float(probabilities[i, likeliest[i]]),
                 probabilities=dict(zip(trained.classes, probabilities[i].tolist(), strict=True)),
                 heat=heat[i],
             )
+            for i, read in enumerate(batch)
+        ]
+
+    batches = iter(lambda: list(islice(reads, trained.config.batch_size)), [])
+    for batch in ahead(told, batches):
+        yield from batch
