@@ -31,7 +31,7 @@ _UNREADABLE = (
     zlib.error,
     EOFError,
     ValueError,
-    RuntimeError,  # zipfile's word for an encrypted member, and NotImplementedError's base
+    RuntimeError,  # zipfile: an encrypted member, or one compressed in a way it does not know
 )
 
 
