@@ -9,9 +9,7 @@ folds the batch normalisation and gives the prefix to the fastest executor on th
 """
 
 import dataclasses
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -19,10 +17,13 @@ import tensorflow as tf
 
 from lib.model import folding
 from lib.model.freezing import block
+from lib.model.interpreters import interpreted
 from lib.model.network import Network, as_network_input
-from lib.runtime import quietly, release_memory
 
 Part = Callable[[tf.Tensor], tf.Tensor]
+
+# From this layer on, a feature map is a sixteenth as wide as the picture.
+_NARROW = "block_7_expand"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,26 +54,37 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
     """
     backbone = network.backbone
     first = None if trained_from is None else _block_start(backbone, trained_from)
-    below, above = (_plain if kind == "plain" else _folded)(backbone, first)
+    wide, narrow, above = (_plain if kind == "plain" else _folded)(backbone, first)
 
-    def prefix(pictures: tf.Tensor) -> tf.Tensor:
-        features = below(as_network_input(pictures))
+    def begin(pictures: tf.Tensor) -> tf.Tensor:
+        return wide(as_network_input(pictures))
+
+    def end(features: tf.Tensor) -> tf.Tensor:
         # With the whole backbone frozen, pooling is frozen too, and its output far smaller.
-        return _pooled(features) if trained_from is None else features
+        return _pooled(narrow(features)) if trained_from is None else narrow(features)
 
     def suffix(features: tf.Tensor) -> tf.Tensor:
         return above(features) if trained_from is None else _pooled(above(features))
 
     on_processor = not tf.config.list_physical_devices("GPU")
-    interpreted = kind == "auto" and on_processor
-    count = 1 if interpreted else None
-    pictures = tf.TensorSpec((count, *backbone.input_shape[1:]), tf.float32)
-    graph = tf.function(prefix, autograph=False).get_concrete_function(pictures)
+    if kind == "auto" and on_processor:
+        begun = _graph(begin, tf.TensorSpec((1, *backbone.input_shape[1:])))
+        ended = _graph(end, _any_number_of(begun))
+        return Engine(interpreted(begun, ended, threads), _any_number_of(ended), suffix)
+    graph = _graph(lambda pictures: end(begin(pictures)), tf.TensorSpec(backbone.input_shape))
+    return Engine(
+        lambda pictures: graph(tf.cast(pictures, tf.float32)), _any_number_of(graph), suffix
+    )
+
+
+def _graph(part: Part, taken: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
+    return tf.function(part, autograph=False).get_concrete_function(taken)
+
+
+def _any_number_of(graph: tf.types.experimental.ConcreteFunction) -> tf.TensorSpec:
+    """What a graph puts out, for any number of pictures."""
     features = graph.structured_outputs
-    signature = tf.TensorSpec((None, *features.shape[1:]), features.dtype)
-    if interpreted:
-        return Engine(_interpreted(graph, threads), signature, suffix)
-    return Engine(lambda pictures: graph(tf.cast(pictures, tf.float32)), signature, suffix)
+    return tf.TensorSpec((None, *features.shape[1:]), features.dtype)
 
 
 def _block_start(backbone: keras.Model, layer: int) -> int:
@@ -82,8 +94,8 @@ def _block_start(backbone: keras.Model, layer: int) -> int:
     return max(1, blocks.index(blocks[layer]))
 
 
-def _plain(backbone: keras.Model, first: int | None) -> tuple[Part, Part]:
-    """Both parts as Keras computes them, cut in front of layer `first`; None: nothing is above."""
+def _plain(backbone: keras.Model, first: int | None) -> tuple[Part, Part, Part]:
+    """The parts as Keras computes them, cut in front of layer `first`; None: nothing is above."""
     if first is None:
         lower, upper = backbone, lambda features, training: features
     else:
@@ -91,64 +103,29 @@ def _plain(backbone: keras.Model, first: int | None) -> tuple[Part, Part]:
         lower, upper = keras.Model(backbone.input, border), keras.Model(border, backbone.output)
     return (
         lambda pictures: lower(pictures, training=False),
+        lambda features: features,
         lambda features: upper(features, training=False),
     )
 
 
-def _folded(backbone: keras.Model, first: int | None) -> tuple[Part, Part]:
-    """As `_plain`, but batch normalisation is folded, and the weights below are constants."""
+def _folded(backbone: keras.Model, first: int | None) -> tuple[Part, Part, Part]:
+    """Batch normalisation is folded, and what lies below has constant weights and two parts.
+
+    Returns:
+        The parts below with wide and with narrow feature maps, and the part above.
+    """
     lower = backbone.layers[1:first]
     upper = [] if first is None else backbone.layers[first:]
-    normalisation = folding.followers(lower)
-    constants = {
-        layer.name: [
-            None if weight is None else weight.numpy()
-            for weight in folding.folded(layer, normalisation.get(layer.name))
-        ]
-        for layer in lower
-        if isinstance(layer, folding.Convolution)
-    }
+    narrow = [layer.name for layer in backbone.layers[1:]].index(_NARROW)
+    constants = folding.constants(lower)
+
+    def part(layers: Sequence[keras.layers.Layer]) -> Part:
+        return lambda features: folding.evaluate(layers, features, constants)
+
     return (
-        lambda pictures: folding.evaluate(lower, pictures, lambda layer, _: constants[layer.name]),
+        part(lower[:narrow]),
+        part(lower[narrow:]),
         lambda features: folding.evaluate(upper, features),
-    )
-
-
-def _interpreted(
-    graph: tf.types.experimental.ConcreteFunction, threads: int
-) -> Callable[[np.ndarray | tf.Tensor], tf.Tensor]:
-    """A graph without variables, run by TensorFlow Lite's XNNPACK, which is faster than TensorFlow.
-
-    Picture by picture, as its feature maps then stay in the processor's cache, each on one thread,
-    so that no thread waits for another within a layer. What comes out for a picture depends on it
-    alone.
-
-    Args:
-        graph: of one argument, a single picture.
-        threads: processor threads.
-    """
-    idle: SimpleQueue[tf.lite.Interpreter] = SimpleQueue()
-    with quietly():
-        program = tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
-        for _ in range(threads):
-            interpreter = tf.lite.Interpreter(model_content=program, num_threads=1)
-            interpreter.allocate_tensors()
-            idle.put(interpreter)
-    release_memory()
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    workers = ThreadPoolExecutor(threads, "interpreter")
-
-    def compute(picture: np.ndarray) -> np.ndarray:
-        interpreter = idle.get()  # never waits: there is one for each worker
-        try:
-            interpreter.set_tensor(source["index"], np.asarray(picture[np.newaxis], np.float32))
-            interpreter.invoke()
-            return interpreter.get_tensor(target["index"])
-        finally:
-            idle.put(interpreter)
-
-    return lambda pictures: tf.constant(
-        np.concatenate(list(workers.map(compute, np.asarray(pictures))))
     )
 
 

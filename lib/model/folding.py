@@ -7,15 +7,16 @@ Inference", 2018, section 3.2). The folded form saves two passes over every feat
 differentiable in kernel, gamma and beta, so it serves training as well as inference.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 Convolution = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
 Normalisation = keras.layers.BatchNormalization
-# A convolution and the normalisation after it, if any -> kernel and bias.
-Weights = Callable[[Convolution, Normalisation | None], tuple[tf.Tensor, tf.Tensor | None]]
+# By the convolution's name: kernel and bias, folded.
+Constants = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 
 
 def folded(
@@ -25,7 +26,10 @@ def folded(
     kernel = convolution.kernel.value
     if normalisation is None:
         return kernel, None
-    scale, bias = _scale_and_bias(normalisation)
+    scale = normalisation.gamma.value * tf.math.rsqrt(
+        normalisation.moving_variance.value + normalisation.epsilon
+    )
+    bias = normalisation.beta.value - normalisation.moving_mean.value * scale
     depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
     return kernel * (scale[:, tf.newaxis] if depthwise else scale), bias
 
@@ -37,8 +41,21 @@ def followers(layers: Sequence[keras.layers.Layer]) -> dict[str, Normalisation]:
     return {source: layer for source, layer in pairs if source in names}
 
 
+def constants(layers: Sequence[keras.layers.Layer]) -> Constants:
+    """What the convolutions of `layers` are when folded, taken as it is now."""
+    normalisation = followers(layers)
+    return {
+        layer.name: tuple(
+            None if weight is None else weight.numpy()
+            for weight in folded(layer, normalisation.get(layer.name))
+        )
+        for layer in layers
+        if isinstance(layer, Convolution)
+    }
+
+
 def evaluate(
-    layers: Sequence[keras.layers.Layer], features: tf.Tensor, weights: Weights = folded
+    layers: Sequence[keras.layers.Layer], features: tf.Tensor, weights: Constants | None = None
 ) -> tf.Tensor:
     """Computes layers of MobileNetV2 with their batch normalisation folded.
 
@@ -46,7 +63,8 @@ def evaluate(
         layers: a part of the network that one tensor enters and one leaves, in its order; none
             gives the features back.
         features: what enters, [n, height, width, channels].
-        weights: gives kernel and bias of a convolution.
+        weights: of the convolutions. None: the layers' own, in which the result can then be
+            differentiated.
 
     Returns:
         What the last of the layers puts out.
@@ -59,7 +77,9 @@ def evaluate(
     for layer in layers:
         arguments = [values[name] for name in sources(layer)]
         if isinstance(layer, Convolution):
-            result = _convolved(arguments[0], layer, *weights(layer, normalisation.get(layer.name)))
+            follower = normalisation.get(layer.name)
+            kernel, bias = folded(layer, follower) if weights is None else weights[layer.name]
+            result = _convolved(arguments[0], layer, kernel, bias)
         elif layer.name in folded_away:
             result = arguments[0]
         else:  # activations, additions, padding: as Keras has them
@@ -75,20 +95,18 @@ def sources(layer: keras.layers.Layer) -> list[str]:
 
 
 def _convolved(
-    features: tf.Tensor, layer: Convolution, kernel: tf.Tensor, bias: tf.Tensor | None
+    features: tf.Tensor,
+    layer: Convolution,
+    kernel: tf.Tensor | np.ndarray,
+    bias: tf.Tensor | np.ndarray | None,
 ) -> tf.Tensor:
     padding = layer.padding.upper()
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         features = tf.nn.depthwise_conv2d(features, kernel, [1, *layer.strides, 1], padding)
-    elif layer.kernel_size == (1, 1):  # a product of matrices, whose gradients are faster
-        features = tf.tensordot(features, kernel[0, 0], axes=1)
+    elif layer.kernel_size == (1, 1) and tf.is_tensor(kernel):
+        # A product of matrices has the faster gradients; constants need none.
+        features = tf.tensordot(features, tf.squeeze(kernel, [0, 1]), axes=1)
     else:
         features = tf.nn.conv2d(features, kernel, layer.strides, padding)
-    return features if bias is None else tf.nn.bias_add(features, bias)
-
-
-def _scale_and_bias(normalisation: Normalisation) -> tuple[tf.Tensor, tf.Tensor]:
-    scale = normalisation.gamma.value * tf.math.rsqrt(
-        normalisation.moving_variance.value + normalisation.epsilon
-    )
-    return scale, normalisation.beta.value - normalisation.moving_mean.value * scale
+    # The sum's gradient is taken by all threads, that of `bias_add` by one.
+    return features if bias is None else features + bias

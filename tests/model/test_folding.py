@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.model.folding import evaluate, folded, followers, sources
+from lib.model.folding import constants, evaluate, folded, followers, sources
 from lib.model.freezing import layer_index
 
 
@@ -76,10 +76,8 @@ def test_no_layers_give_what_enters(network):
     np.testing.assert_array_equal(evaluate([], pictures()), pictures())
 
 
-def test_weights_can_come_from_elsewhere(network):
-    (layer,) = part = [network.backbone.get_layer("block_13_expand")]
-    features = tf.ones([1, 2, 2, layer.kernel.shape[2]])
-    result = evaluate(
-        part, features, lambda layer, _: (layer.kernel * 0.0, tf.fill([layer.filters], 3.0))
-    )
-    np.testing.assert_array_equal(result, np.full(result.shape, 3.0))
+def test_constants_stay_as_they_were_and_compute_the_same(network):
+    part = network.backbone.layers[1:]
+    kept, expected = constants(part), network.backbone(pictures(), training=False)
+    network.backbone.set_weights([value * 1.1 for value in network.backbone.get_weights()])
+    assert_equal_to_rounding(evaluate(part, pictures(), kept), expected)
