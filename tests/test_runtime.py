@@ -42,10 +42,11 @@ def test_an_exception_passes_and_stderr_is_back(capfd):
 
 def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
     program = (
-        "from lib import runtime; runtime.start(threads=3, seed=1)\n"
+        "import gc; from lib import runtime; runtime.start(threads=3, seed=1)\n"
         "import keras, tensorflow as tf\n"
         "from tensorflow.python.framework import config\n"
-        "print(tf.config.threading.get_intra_op_parallelism_threads(),"
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000,"
+        " tf.config.threading.get_intra_op_parallelism_threads(),"
         " tf.config.threading.get_inter_op_parallelism_threads(),"
         " config.is_op_determinism_enabled(), keras.backend.backend(),"
         " float(keras.initializers.RandomUniform()((1,))[0]) =="
@@ -53,7 +54,25 @@ def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr == ""
-    assert done.stdout.split() == ["3", "3", "True", "tensorflow", "True"]
+    assert done.stdout.split() == ["True", "True", "3", "3", "True", "tensorflow", "True"]
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_info"), reason="the C library does not tell"
+)
+def test_threads_share_as_many_heaps_as_there_are_threads_in_an_operation():
+    program = (
+        "import ctypes, threading; from lib import runtime; runtime.start(threads=2, seed=0)\n"
+        "barrier = threading.Barrier(8)\n"
+        "def allocate(): barrier.wait(); kept.append(bytes(60_000)); barrier.wait()\n"
+        "kept, c = [], ctypes.CDLL(None)\n"
+        "threads = [threading.Thread(target=allocate) for _ in range(8)]\n"
+        "[each.start() for each in threads], [each.join() for each in threads]\n"
+        "c.fdopen.restype = ctypes.c_void_p\n"
+        "file = ctypes.c_void_p(c.fdopen(1, b'w')); c.malloc_info(0, file); c.fflush(file)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert 1 <= done.stdout.count("<heap nr=") <= 2, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(

@@ -84,11 +84,15 @@ class Reports:
         with self._tolerant("the histograms"):
             self._summaries.histograms("train", values, step)
 
+    def has_pictures(self, name: str, step: int, split: str = "train") -> bool:
+        """Whether `pictures` has kept the figure of that name and step, at this start or before."""
+        return self._plot(name).is_file() and self._summaries.has(split, name, step)
+
     def pictures(self, name: str, figure: Figure, step: int, split: str = "train") -> None:
         """Keeps a figure as `plots/<name>.png` and in TensorBoard."""
         with self._tolerant(f"the plot {name}"):
             image = plots.rendered(figure)
-            plots.write(image, self._folder / "plots" / f"{name}.png")
+            plots.write(image, self._plot(name))
             self._summaries.picture(split, name, plots.halved(image), step)
 
     def validated(self, judged: Judged, step: int) -> None:
@@ -127,6 +131,9 @@ class Reports:
         with self._tolerant("the summaries"):
             self._summaries.scalars("test", step, numbers)
             self._precision_recall("test", judged, step)
+
+    def _plot(self, name: str) -> Path:
+        return self._folder / "plots" / f"{name}.png"
 
     def _precision_recall(self, split: str, judged: Judged, step: int) -> None:
         if len(judged.classes) == 2:

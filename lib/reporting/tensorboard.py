@@ -170,8 +170,12 @@ class Summaries:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def has(self, split: str, tag: str, step: int) -> bool:
+        """Whether a point is there, of this start or an earlier one."""
+        return (tag, step) in self._points[split]
+
     def _is_new(self, split: str, tag: str, step: int) -> bool:
-        if (tag, step) in self._points[split]:
+        if self.has(split, tag, step):
             return False
         self._points[split].add((tag, step))
         return True

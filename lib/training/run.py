@@ -151,7 +151,9 @@ def open_run(
 
 
 def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) -> None:
-    """Draws what is trained on: the first pictures, and one as training sees it."""
+    """Draws, once a run, what is trained on: the first pictures, and one as training sees it."""
+    if all(reports.has_pictures(name, step=0) for name in ("training_samples", "augmentation")):
+        return
     shown = np.arange(min(_SHOWN, len(dataset.train)))
     pictures = dataset.train.pixels(shown)
     names = [dataset.classes[label] for label in dataset.train.labels[shown]]

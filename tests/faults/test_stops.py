@@ -49,7 +49,10 @@ def test_asked_twice_it_ends_at_once_and_goes_on_from_the_checkpoint_before(refe
     ended = reference.program.run(tmp_path, fault="step@5=SIGTERM,checkpoints:data@5=SIGTERM")
     assert ended.code == -15
     assert checkpoints(tmp_path) == {2, 3, 4}
+    of_the_start = [tmp_path / f"plots/{name}.png" for name in ("training_samples", "augmentation")]
+    drawn = [path.stat().st_mtime_ns for path in of_the_start]
     said = reference.program.finish(tmp_path)
+    assert [path.stat().st_mtime_ns for path in of_the_start] == drawn  # not a second time
     assert "Resuming at step 4" in said
     assert Outcome.of(tmp_path) == reference.outcome
 

@@ -143,6 +143,24 @@ def test_a_figure_is_a_file_and_a_picture_in_tensorboard(folder):
     assert "confusion" in tags(folder)
 
 
+def test_a_figure_is_there_when_both_the_file_and_the_picture_are(folder):
+    first = Reports(folder, -1, [])
+    assert not first.has_pictures("samples", step=0)
+    first.pictures("samples", plots.new_figure(1.0), step=0)
+    assert first.has_pictures("samples", step=0)
+    first.close()
+    again = Reports(folder, 0, [])
+    assert again.has_pictures("samples", step=0)
+    assert not again.has_pictures("samples", step=1)
+    (folder / "plots/samples.png").unlink()
+    assert not again.has_pictures("samples", step=0)
+    again.close()
+    anew = Reports(folder, -1, [])  # before the first checkpoint, all begins again
+    anew.pictures("others", plots.new_figure(1.0), step=0)
+    assert not anew.has_pictures("samples", step=0)
+    anew.close()
+
+
 def test_the_test_sets_numbers_are_points_of_its_own_split(folder):
     reports = Reports(folder, -1, [])
     figures = {"loss": 0.5, "accuracy": 0.75, "count": 3, "accuracy_interval": [0.1, 0.9]}
