@@ -52,6 +52,7 @@ def reference(tmp_path_factory, weight_file) -> Reference:
             "--finetune_epochs=2",
             "--head_learning_rate=0.01",
             "--finetune_learning_rate=0.0001",
+            "--fine_tune_at=block_16_expand",
             "--checkpoint_every=2",
         ),
         home / "cache",
