@@ -140,15 +140,20 @@ def resolved(config: Config) -> Config:
     )
 
 
-# What may differ between two starts of one run without making it another one: where things are
-# kept and how often state is written. The number of threads changes the last bits, so it is
-# warned of. Data and weights are compared by content, not by the path they were read from. Updates
-# may be skipped from the step on at which the run has failed.
-NOT_IDENTITY = frozenset(
-    {"workdir", "data_dir", "dataset_url", "dataset", "weights", "threads"}
-    | {"memory_mb", "checkpoint_every", "keep_checkpoints", "bad_images"}
-    | {"from_run", "skip_nonfinite", "histograms"}
-    | {"head_epochs", "finetune_epochs"}
+# Where things are kept, how much of them, and how often state is written.
+HOUSEKEEPING = frozenset(
+    {"workdir", "data_dir", "dataset_url", "memory_mb", "bad_images", "histograms"}
+    | {"checkpoint_every", "keep_checkpoints"}
+)
+
+# What may differ between two starts of one run without making it another one. The number of
+# threads changes the last bits, so it is warned of. Data and weights are compared by content, not
+# by the path they were read from. Updates may be skipped from the step on at which the run has
+# failed.
+NOT_IDENTITY = (
+    HOUSEKEEPING
+    | {"dataset", "weights", "from_run", "threads"}
+    | {"skip_nonfinite", "head_epochs", "finetune_epochs"}
 )
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from lib.atomic import replacing
+from lib.config import HOUSEKEEPING
 from lib.errors import UserError, reason
 from lib.model.freezing import Row, as_markdown, as_text
 from lib.reporting import plots
@@ -21,12 +22,6 @@ from lib.reporting.progress import duration, say
 from lib.reporting.report import REPORT, html
 from lib.reporting.tensorboard import Summaries
 from lib.reporting.tiles import SHOWN, tiles
-
-# Flags that say where and how a run keeps things: no two runs are compared by them.
-_HOUSEKEEPING = frozenset(
-    {"workdir", "data_dir", "dataset_url", "memory_mb", "bad_images", "histograms"}
-    | {"checkpoint_every", "keep_checkpoints"}
-)
 
 
 class Reports:
@@ -61,7 +56,7 @@ class Reports:
         compared = {
             name: "none" if value is None else value
             for name, value in flags.items()
-            if name not in _HOUSEKEEPING
+            if name not in HOUSEKEEPING
         }
         folder = self._folder.absolute()
         name = f"{folder.name} ({folder.parent})"  # the table has room for the first part only

@@ -111,10 +111,22 @@ def test_one_tensor_passes_wherever_a_block_begins(network):
         assert len(taken & below) == 1, layers[first].name
 
 
-@pytest.mark.parametrize("kind", ["plain", "auto"])
-def test_a_picture_has_the_same_features_in_a_smaller_batch(network, engines, kind):
-    prefix = engines(100)[kind].prefix
+def test_a_picture_has_nearly_the_same_features_in_a_smaller_batch(network, engines):
+    prefix = engines(100)["plain"].prefix
     np.testing.assert_allclose(prefix(pictures()[:2]), prefix(pictures())[:2], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("at", CUTS.values(), ids=CUTS)
+def test_a_picture_has_the_same_features_whatever_it_is_with(network, engines, at):
+    prefix, many = engines(at)["auto"].prefix, pictures(41)
+    together = prefix(many)
+    for first, last in ((0, 1), (3, 5), (7, 24), (40, 41)):
+        np.testing.assert_array_equal(prefix(many[first:last]), together[first:last])
+
+
+def test_results_do_not_depend_on_the_number_of_threads(network):
+    few, many = (cut(network, None, "auto", threads).prefix for threads in (1, 5))
+    np.testing.assert_array_equal(few(pictures(12)), many(pictures(12)))
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
