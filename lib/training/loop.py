@@ -13,6 +13,7 @@ from lib.model.engine import cut
 from lib.model.freezing import freeze, layer_index, layer_table
 from lib.reporting.history import Epoch
 from lib.reporting.progress import bar, say
+from lib.runtime import release_memory
 from lib.training.checkpoints import TracedCheckpoint, load_checkpoint
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed, TrainingFeed
@@ -168,6 +169,7 @@ class _PhaseLoop:
                 seconds=training_seconds + evaluation_seconds,
             )
         )
+        release_memory()  # of plots and checkpoints; what is left of them grows with the epochs
 
     def _show(self, validation: Evaluation) -> None:
         """Shows what the network has learned by now: functions of the state alone."""

@@ -1,3 +1,6 @@
+import os
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -154,6 +157,15 @@ def test_threads_may_ask_at_once(network, engines, kind):
         found = list(threads.map(prefix, batches))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+@pytest.mark.parametrize(("at", "niceness"), [(None, 0), (100, 19)], ids=["head", "fine-tuning"])
+def test_threads_of_the_prefix_give_way_only_where_a_suffix_is_trained(network, at, niceness):
+    before = set(threading.enumerate())
+    cut(network, at, "auto", 2).prefix(pictures())
+    new = [thread.native_id for thread in set(threading.enumerate()) - before]
+    assert [os.getpriority(os.PRIO_PROCESS, number) for number in new] == [niceness] * 2
 
 
 def test_a_picture_that_does_not_fit_leaves_the_engine_as_it_was(engines):
