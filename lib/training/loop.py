@@ -169,7 +169,7 @@ class _PhaseLoop:
                 seconds=training_seconds + evaluation_seconds,
             )
         )
-        release_memory()  # of plots and checkpoints; what is left of them grows with the epochs
+        release_memory()  # Plots and checkpoints leave gaps in the heap, more with each epoch.
 
     def _show(self, validation: Evaluation) -> None:
         """Shows what the network has learned by now: functions of the state alone."""

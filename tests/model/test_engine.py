@@ -160,7 +160,9 @@ def test_threads_may_ask_at_once(network, engines, kind):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-@pytest.mark.parametrize(("at", "niceness"), [(None, 0), (100, 19)], ids=["head", "fine-tuning"])
+@pytest.mark.parametrize(
+    ("at", "niceness"), [(None, os.nice(0)), (100, 19)], ids=["head", "fine-tuning"]
+)
 def test_threads_of_the_prefix_give_way_only_where_a_suffix_is_trained(network, at, niceness):
     before = set(threading.enumerate())
     cut(network, at, "auto", 2).prefix(pictures())
