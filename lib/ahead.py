@@ -9,13 +9,13 @@ from typing import TypeVar
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-_AHEAD = 3  # results computed at once: what is one after the other in one is side by side in two
+_AHEAD = 2  # results computed at once: what is one after the other in one is side by side in two
 
 
 def ahead(
     function: Callable[[Argument], Result], arguments: Iterable[Argument]
 ) -> Iterator[Result]:
-    """Like `map`, but threads compute the next three results while the last one is in use.
+    """Like `map`, but threads compute the next two results while the last one is in use.
 
     Args:
         function: is called by several threads at once.

@@ -29,10 +29,10 @@ def test_arguments_are_taken_as_results_are_asked_for_by_the_callers_own_thread(
     results = ahead(lambda number: number, arguments())
     assert taken == []
     next(results)
-    assert len(taken) == 4
+    assert len(taken) == 3
     assert set(taken) == {threading.current_thread()}
     results.close()
-    assert len(taken) == 4
+    assert len(taken) == 3
 
 
 def test_nothing_gives_nothing():

@@ -23,6 +23,7 @@ from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.progress import say
 from lib.reporting.report import REPORT
 from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
+from lib.runtime import release_memory
 from lib.training.checkpoints import Checkpoints, load_checkpoint
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed
@@ -71,6 +72,7 @@ def finish(run: Run) -> None:
     run.reports.test(judged, figures, best_step)
     for name, figure in diagnostics.figures(judged, explain):
         run.reports.pictures(name, figure, int(run.state.step), "test")
+        release_memory()  # A figure refers to itself, so it would stay while others are drawn.
     last, validated = journal.history[-1], len(run.dataset.validation)
     result = {
         "phase": run.state.phase_name,

@@ -40,10 +40,10 @@ def wide_noise(n, size=96):
 
 def test_heat_of_one_logit_is_grad_cam_of_it_or_of_its_negative(network):
     network = larger(network)
-    pictures, classes = wide_noise(4), np.array([0, 1, 1, 0])
+    pictures, classes = wide_noise(6), np.array([0, 1, 1, 0, 1, 0])  # more than go at once
     heat = make_gradcam(network)(pictures, classes)
     expected = by_definition(network, pictures, classes, lambda z, c: z[0] * (1 if c else -1))
-    assert heat.shape == (4, 3, 3)
+    assert heat.shape == (6, 3, 3)
     assert len(np.unique(expected)) > 4  # places differ, so that there is something to compare
     np.testing.assert_allclose(heat, expected, atol=1e-4)
 
@@ -73,3 +73,7 @@ def test_heat_follows_the_weights_as_they_are_at_the_call(network):
     network.head.kernel.assign(tf.ones_like(network.head.kernel))
     assert explain(noise(1), np.array([1])).max() == 1
     assert explain(noise(1), np.array([0])).max() == 0
+
+
+def test_no_pictures_have_no_heat(network):
+    assert make_gradcam(network)(noise(0), np.zeros(0, np.int32)).shape == (0, 1, 1)
