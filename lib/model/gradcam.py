@@ -45,13 +45,12 @@ def make_gradcam(network: Network) -> GradCam:
         return tf.math.divide_no_nan(evidence, tf.reduce_max(evidence, axis=(1, 2), keepdims=True))
 
     def explain(pictures: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        starts = range(0, max(1, len(pictures)), _TOGETHER)  # of no pictures, no heat
-        parts = [slice(start, start + _TOGETHER) for start in starts]
-        return np.concatenate(
-            [
-                heat(tf.cast(pictures[part], tf.float32), tf.cast(classes[part], tf.int32))
-                for part in parts
-            ]
-        )
+        found = np.zeros((len(pictures), *network.backbone.output_shape[1:3]), np.float32)
+        for start in range(0, len(pictures), _TOGETHER):
+            part = slice(start, start + _TOGETHER)
+            found[part] = heat(
+                tf.cast(pictures[part], tf.float32), tf.cast(classes[part], tf.int32)
+            )
+        return found
 
     return explain
