@@ -94,9 +94,9 @@ def _share_one_heap() -> None:
 def release_memory() -> None:
     """Gives memory that is free again back to the system, where the C library can be asked to.
 
-    glibc keeps it for the thread that had it: 130 MB after TensorFlow has compiled a network, and
-    what the largest pictures took after a data set was decoded. Graphs that are in use no more hold
-    on to theirs, in circles, until they are collected.
+    glibc keeps 130 MB after TensorFlow has compiled a network, and what the largest pictures took
+    after a data set was decoded. Graphs and figures refer to themselves, so that theirs is not free
+    until they are collected.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from lib.model import folding
-from lib.model.freezing import block
+from lib.model.freezing import block, layer_index
 from lib.model.interpreters import interpreted
 from lib.model.network import Network, as_network_input
 
@@ -118,7 +118,7 @@ def _folded(backbone: keras.Model, first: int | None) -> tuple[Part, Part, Part]
     """
     lower = backbone.layers[1:first]
     upper = [] if first is None else backbone.layers[first:]
-    narrow = [layer.name for layer in backbone.layers[1:]].index(_NARROW)
+    narrow = layer_index(backbone, _NARROW) - 1  # the input is not in the lower part
     constants = folding.constants(lower)
 
     def part(layers: Sequence[keras.layers.Layer]) -> Part:

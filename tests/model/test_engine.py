@@ -167,7 +167,8 @@ def test_threads_of_the_prefix_give_way_only_where_a_suffix_is_trained(network, 
     before = set(threading.enumerate())
     cut(network, at, "auto", 2).prefix(pictures())
     new = [thread.native_id for thread in set(threading.enumerate()) - before]
-    assert [os.getpriority(os.PRIO_PROCESS, number) for number in new] == [niceness] * 2
+    # One thread or two: a pool begins another only where none is idle.
+    assert {os.getpriority(os.PRIO_PROCESS, number) for number in new} == {niceness}
 
 
 def test_a_picture_that_does_not_fit_leaves_the_engine_as_it_was(engines):
