@@ -3,11 +3,13 @@
 Opening a store reads every file once, in parallel: hashed, decoded, resized. What was found is kept
 in the cache as one ZIP file, whose members carry checksums:
 
-    index.json    path -> size and time of the file, digest of its bytes, what is wrong with it
-    pixels.npy    uint8 [pictures, size, size, 3], where this fits the memory budget
+    pixels        uint8 [pictures, size, size, 3], where this fits the memory budget
+    index.json    where in the file the pixels begin; and of each picture's file: path -> size and
+                  time, digest of its bytes, what is wrong with it
 
-The next start takes both from there and decodes only the files that have changed since. A cache
-that is damaged in any way is made anew.
+A batch is read from there, by way of the system's memory and not of the program's. The next start
+finds both and decodes only the files that have changed since. A cache that is damaged in any way
+is made anew.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import PIL
@@ -31,7 +33,7 @@ from lib.errors import UserError
 from lib.runtime import cores, release_memory
 
 # To be raised whenever the same file would give other pixels or another verdict than before.
-_VERSION = 1
+_VERSION = 2
 
 _THREADS = cores()
 
@@ -45,6 +47,18 @@ class _Checked(NamedTuple):
     """SHA-256 of the bytes; empty if they could not be read."""
     fault: str
     """Why it is not a picture; empty if it is one."""
+
+
+class _Kept(NamedTuple):
+    """The pixels of all pictures, in a cache file that stays open: it may be replaced meanwhile."""
+
+    file: BinaryIO
+    begins: int
+    shape: tuple[int, int, int, int]
+
+    def mapped(self) -> np.memmap:
+        """All of them, to take from at once and let go of: what has been read counts as memory."""
+        return np.memmap(self.file, np.uint8, "r", self.begins, self.shape)
 
 
 class PictureStore:
@@ -62,7 +76,7 @@ class PictureStore:
         pictures: Sequence[Picture],
         size: int,
         checked: dict[str, _Checked],
-        kept: np.ndarray | None,
+        kept: _Kept | None,
     ):
         sound = [p for p in pictures if not checked[_key(p)].fault]
         self.pictures = tuple(sound)
@@ -79,7 +93,7 @@ class PictureStore:
             self._places = np.array([place[_key(p)] for p in sound], np.intp)
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the pixels of some pictures, from memory or decoded now: the same bits.
+        """Returns the pixels of some pictures, from the cache or decoded now: the same bits.
 
         Args:
             rows: int [n], indices into `pictures`.
@@ -91,7 +105,7 @@ class PictureStore:
             UserError: a file that has to be decoded now has changed since the store was opened.
         """
         if self._kept is not None:
-            return self._kept[self._places[rows]]
+            return self._kept.mapped()[self._places[rows]]
         batch = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         for i, decoded in enumerate(self._threads.map(self._decode_again, rows)):
             batch[i] = decoded
@@ -125,8 +139,8 @@ def open_store(
         pictures: in the order in which the rows are to be numbered.
         size: the side of the square that each is resized to, in pixels.
         cache_dir: its folder `pictures/` keeps what was found; two processes may share it.
-        memory_mb: budget in MiB; pixels that fit are kept in memory, otherwise none of them is
-            and each picture is decoded whenever it is asked for.
+        memory_mb: budget in MiB; pixels that fit are kept, otherwise none of them is and each
+            picture is decoded whenever it is asked for.
         on_bad: whether pictures that cannot be decoded stop everything or are left out.
         progress: told of the files that have to be read.
 
@@ -135,22 +149,23 @@ def open_store(
 
     Raises:
         UserError: some pictures are bad and `on_bad` is "stop", or all of them are; or the cache
-            cannot be written.
+            cannot be written or read back.
     """
     paths = sorted({_key(picture) for picture in pictures})
     shape = (len(paths), size, size, 3)
     fits = np.prod(shape, dtype=np.int64) <= memory_mb * 2**20
     cache = cache_dir / "pictures" / f"{_fingerprint(paths, size)}.zip"
 
-    checked, kept = _recall(cache, with_pixels=fits)
+    checked, kept = _recall(cache, shape if fits else None)
     changed = [i for i, path in enumerate(paths) if not _unchanged(path, checked.get(path))]
     if changed:
-        if fits and kept is None:
-            kept = np.zeros(shape, np.uint8)
+        pixels = np.zeros(shape, np.uint8) if fits else None
+        if kept:
+            pixels[...] = kept.mapped()
 
         def check(i: int) -> _Checked:
             faults.point("decode")
-            return _check(paths[i], size, kept[i] if fits else None)
+            return _check(paths[i], size, pixels[i] if fits else None)
 
         with (
             progress("checking pictures", len(changed), "pictures") as advance,
@@ -161,9 +176,16 @@ def open_store(
             for i, result in zip(changed, results, strict=True):
                 checked[paths[i]] = result
                 advance(1)
-        release_memory()
         if any(checked[paths[i]].digest for i in changed):
-            _remember(cache, checked, kept)
+            _remember(cache, checked, pixels)
+            _, kept = _recall(cache, shape if fits else None)
+            if fits and not kept:
+                raise UserError(
+                    f"'{cache}' was written and cannot be read back; check the disk, start again, "
+                    f"or set XDG_CACHE_HOME to another folder"
+                )
+        del pixels
+        release_memory()
 
     store = PictureStore(pictures, size, {path: checked[path] for path in paths}, kept)
     if store.skipped and (on_bad == "stop" or not store.pictures):
@@ -200,22 +222,28 @@ def _unchanged(path: str, checked: _Checked | None) -> bool:
     return (found.st_size, found.st_mtime_ns) == (checked.size, checked.mtime_ns)
 
 
-def _recall(cache: Path, with_pixels: bool) -> tuple[dict[str, _Checked], np.ndarray | None]:
+def _recall(
+    cache: Path, shape: tuple[int, int, int, int] | None
+) -> tuple[dict[str, _Checked], _Kept | None]:
     """Takes from the cache what is known; nothing is, unless it has all that is asked for.
 
     Args:
         cache: the file.
-        with_pixels: whether the pixels are wanted, and not only the verdicts.
+        shape: of the pixels; None if they are not wanted, but only the verdicts.
     """
     try:
-        with zipfile.ZipFile(cache) as archive:
-            index = json.loads(archive.read("index.json"))
-            checked = {path: _Checked(*values) for path, values in index.items()}
-            if not with_pixels:
-                return checked, None
-            with archive.open("pixels.npy") as member:
-                kept = np.lib.format.read_array(member, allow_pickle=False)
-            return checked, kept
+        with contextlib.ExitStack() as unless_kept:
+            file = unless_kept.enter_context(open(cache, "rb"))
+            with zipfile.ZipFile(file) as archive:
+                index = json.loads(archive.read("index.json"))
+                checked = {path: _Checked(*values) for path, values in index["files"].items()}
+                if shape is None:
+                    return checked, None
+                # Reads all of it in parts, and compares the checksums.
+                if archive.testzip() or archive.getinfo("pixels").file_size != np.prod(shape):
+                    return {}, None
+            unless_kept.pop_all()
+            return checked, _Kept(file, index["pixels_begin"], shape)
     except FileNotFoundError:
         return {}, None
     except Exception:
@@ -224,13 +252,19 @@ def _recall(cache: Path, with_pixels: bool) -> tuple[dict[str, _Checked], np.nda
         return {}, None
 
 
-def _remember(cache: Path, checked: dict[str, _Checked], kept: np.ndarray | None) -> None:
+def _remember(cache: Path, checked: dict[str, _Checked], pixels: np.ndarray | None) -> None:
     try:
-        with replacing(cache) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-            archive.writestr("index.json", json.dumps(checked))
-            if kept is not None:
-                with archive.open("pixels.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, kept, allow_pickle=False)
+        with (
+            replacing(cache) as temporary,
+            open(temporary, "wb") as file,
+            zipfile.ZipFile(file, "w") as archive,
+        ):
+            index = {"files": checked}
+            if pixels is not None:
+                with archive.open("pixels", "w", force_zip64=True) as member:
+                    index["pixels_begin"] = file.tell()
+                    member.write(pixels)
+            archive.writestr("index.json", json.dumps(index))
     except OSError as error:
         raise UserError(
             f"decoded pictures cannot be kept in '{cache.parent}': {error.strerror}; make it "

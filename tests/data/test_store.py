@@ -1,6 +1,8 @@
 import contextlib
 import multiprocessing
 import os
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +203,28 @@ def test_another_process_in_the_middle_of_writing_is_not_disturbed(pictures, tmp
         with open(half_written, "ab") as rest:
             rest.write(content[100:])
     assert opened(pictures, tmp_path)[1] == 0
+
+
+def test_a_store_keeps_its_pixels_when_another_process_replaces_the_cache(pictures, tmp_path):
+    store, _ = opened(pictures, tmp_path)
+    before = store.pixels(np.arange(6))
+    with replacing(cache_file(tmp_path)) as other:
+        other.write_bytes(b"of another version")
+    np.testing.assert_array_equal(store.pixels(np.arange(6)), before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="says what is mapped on Linux only")
+def test_pixels_that_were_read_do_not_stay_in_the_memory_of_the_process(pictures, tmp_path):
+    store, _ = opened(pictures, tmp_path)
+    batch = store.pixels(np.arange(6))
+    assert str(cache_file(tmp_path)) not in Path("/proc/self/maps").read_text()
+    assert len(batch) == 6  # while someone has them
+
+
+def test_a_cache_that_cannot_be_read_back_is_a_clear_error(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda archive: "pixels")
+    with pytest.raises(UserError, match=r"\.zip' was written and cannot be read back; check"):
+        opened(pictures, tmp_path)
 
 
 def _open_in_child(pictures, cache, barrier, results):
