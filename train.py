@@ -21,7 +21,7 @@ from absl import flags as absl_flags
 
 import flags
 from lib import faults, run_folder, runtime
-from lib.config import PHASES, Config
+from lib.config import PHASES, Config, weight_file
 from lib.data.dataset import open_dataset, open_test_set
 from lib.errors import Stopped, UserError
 from lib.reporting.progress import bar, say
@@ -71,11 +71,13 @@ def train(config: Config, last: str) -> None:
     with run_folder.locked(folder):
         before = run_folder.saved(folder)
         config = run_folder.continued(folder, config, before)
+        if not config.from_run:
+            weight_file(config.weights)  # missed now, and not when it is read
         dataset = open_dataset(config, bar)
         run_folder.report_findings(folder, dataset)
 
         faults.point("tensorflow")
-        # Only now: it takes seconds, and what is wrong with flags or data has been said by then.
+        # Only now: it takes seconds, and most of what can be wrong has been said by then.
         runtime.start(config.threads, config.seed)
         from lib.training.loop import train_phase
         from lib.training.outcome import finish
@@ -96,9 +98,11 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
     """
     folder = Path(config.workdir)
     before = run_folder.require_saved(folder)
+    say(f"Evaluating {folder} on {test_dir or 'its test set'}")
     config = run_folder.continued(folder, flags.configuration(before.config), before)
     if test_dir:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
+        run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
     else:
         dataset = open_dataset(config, bar)
         found = {"data_sha256": dataset.sha256, "classes": list(dataset.classes)}

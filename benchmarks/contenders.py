@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, cost_of
 from lib.config import user_cache
-from lib.data.drawn import draw_cats_and_dogs
+from lib.data import drawn
 from lib.data.listing import Picture
 from lib.data.splits import Splits, limited, split_folder
 from lib.reporting.progress import bar
@@ -107,7 +108,21 @@ def keras_fit(work: Work) -> Run:
 
 
 def torch_timm(python: str) -> Contender:
-    """PyTorch and timm, in the environment of that interpreter."""
+    """PyTorch and timm, in the environment of that interpreter.
+
+    Raises:
+        SystemExit: they are not there.
+    """
+    found = "import sys; from importlib.util import find_spec; sys.exit(not find_spec('timm'))"
+    try:
+        there = subprocess.run([python, "-c", found]).returncode == 0
+    except OSError:
+        there = False
+    if not there:
+        sys.exit(
+            f"--torch_python={python} does not run a Python with timm: make an environment with"
+            " benchmarks/requirements.txt, and give its interpreter"
+        )
     return lambda work: _peer(python, "torch_timm.py", work)
 
 
@@ -195,10 +210,7 @@ def _data_folder(given: Path | None) -> Path:
     """The given folder, else that of the drawn data set, which is drawn if it has not been yet."""
     if given:
         return given
-    drawn = user_cache() / "drawn_cats_and_dogs"
-    if not drawn.exists():
-        draw_cats_and_dogs(drawn, bar)
-    return drawn
+    return drawn.fetch(user_cache(), bar)
 
 
 def _link(pictures: Sequence[Picture], classes: tuple[str, ...], folder: Path) -> None:

@@ -11,7 +11,6 @@ and includes all preparation (tracing, conversion); memory is the process' peak.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,7 +30,7 @@ def ours(trained, folder: Path) -> int:
     from lib.use.predictions import predictions
 
     size, batch = trained.config.image_size, trained.config.batch_size
-    reads = read_ahead(sorted(visible_files(folder)), size, shown=0, ahead=2 * batch)
+    reads = read_ahead(sorted(visible_files(folder)), size, shown=0, limit=2 * batch)
     return sum(1 for _ in predictions(trained, reads, explain=False))
 
 
@@ -57,15 +56,18 @@ def turn(contender: str, workdir: Path, folder: Path) -> None:
     saved = run_folder.require_saved(workdir)
     if contender == "lib.predict":  # Keras is not held to our demand for repeatable numbers
         runtime.start(saved.config.threads, saved.config.seed)
-    from lib.use.trained import open_trained
+    from lib.training.trained import open_trained
 
-    trained = open_trained(workdir, saved, "best")
+    trained = open_trained(workdir, saved.config, saved.facts["classes"], "best")
     began, spent = time.perf_counter(), time.process_time()
     count = (ours if contender == "lib.predict" else keras_predict)(trained, folder)
     seconds = time.perf_counter() - began
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    cpu = time.process_time() - spent
-    print(json.dumps({"count": count, "seconds": seconds, "cpu_seconds": cpu, "memory_mb": memory}))
+    cost = {
+        "seconds": seconds,
+        "cpu_seconds": time.process_time() - spent,
+        "memory_mb": runtime.peak_memory_mb(),
+    }
+    print(json.dumps({"count": count, **cost}))
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The command line: definitions by topic, presets (*.cfg), and what they add up to.
 
-This package is the only place that knows absl. Everything else receives a `lib.config.Config`.
+Beside `train.py`, which starts absl's app, this package is the only place that knows absl.
+Everything else receives a `lib.config.Config`.
 """
 
 import dataclasses

@@ -23,8 +23,8 @@ flags.DEFINE_enum(
     "bad_images",
     Config.bad_images,
     ["stop", "skip"],
-    "what a picture that cannot be decoded does: stop the run before training, or be left out and"
-    " listed in skipped.csv",
+    "what a picture that cannot be decoded does: stop the program before the long work, or be left"
+    " out and listed in skipped.csv",
 )
 flags.DEFINE_integer(
     "train_limit", Config.train_limit, "train on the first N pictures only [all]", lower_bound=1
@@ -38,8 +38,8 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "memory_mb",
     Config.memory_mb,
-    "megabytes of decoded pictures to keep, and as many of features; what does not fit is computed"
-    " again as it is needed",
+    "MiB of decoded pictures to keep on disk, and as many of features in memory; what does not fit"
+    " is computed again as it is needed, but views that do not are an error",
     lower_bound=0,
 )
 

@@ -14,7 +14,7 @@ flags.DEFINE_string(
     "from_run",
     Config.from_run,
     "folder of another run: fine-tune the network that its head phase ended with, in place of"
-    " training a head here; epochs are counted from there",
+    " training a head here; its evaluation is epoch 0",
 )
 flags.DEFINE_float("alpha", Config.alpha, "width of MobileNetV2, 1.0 being the paper's")
 flags.register_validator(

@@ -9,21 +9,25 @@ from typing import TypeVar
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-_AHEAD = 2  # results computed at once: what is one after the other in one is side by side in two
-
 
 def ahead(
-    function: Callable[[Argument], Result], arguments: Iterable[Argument]
+    function: Callable[[Argument], Result],
+    arguments: Iterable[Argument],
+    results: int = 2,
+    threads: int = 2,
 ) -> Iterator[Result]:
-    """Like `map`, but threads compute the next two results while the last one is in use.
+    """Like `map`, but threads compute the next results while the last one is in use.
 
     Args:
         function: is called by several threads at once.
         arguments: taken one by one, by the caller's own thread, as results are asked for.
+        results: how many are computed, or wait, beside the one in use. Two by default: what is one
+            after the other in one of them is side by side in two.
+        threads: that compute.
     """
     arguments = iter(arguments)
-    with ThreadPoolExecutor(_AHEAD, "ahead") as workers:
-        waiting = deque(workers.submit(function, a) for a in itertools.islice(arguments, _AHEAD))
+    with ThreadPoolExecutor(threads, "ahead") as workers:
+        waiting = deque(workers.submit(function, a) for a in itertools.islice(arguments, results))
         try:
             while waiting:
                 result = waiting.popleft().result()

@@ -44,8 +44,14 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what killed processes were writing below a folder to which nobody else writes."""
+def remove_leftovers(folder: Path, of_others: tuple[str, ...] = ()) -> None:
+    """Removes what killed processes were writing below a folder.
+
+    Args:
+        folder: the folder.
+        of_others: beginnings of names in it that other processes may be writing to just now.
+    """
     for path in folder.rglob(".*.partial*"):
-        if is_temporary(path) and path.is_file():
+        in_folder = path.relative_to(folder).parts[0].removeprefix(".")
+        if is_temporary(path) and path.is_file() and not in_folder.startswith(of_others):
             path.unlink()

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lib import run_folder
-from lib.config import Config
 from lib.errors import UserError
 from lib.reporting.diagnostics import COLOURS, STYLES
 from lib.reporting.history import Epoch, read_history
@@ -109,11 +108,8 @@ def _load(folder: Path, name: str) -> Finished:
 
 def flag_rows(runs: Sequence[Finished]) -> list[list[str]]:
     """The flags, and what was found at the start, that are not the same in all runs: row by row."""
-    default = Config().to_json()  # for a flag that is younger than the run
-    names = [name for name in default if name not in _PLACES]
-    rows = [
-        [f"--{name}", *(str(run.flags.get(name, default[name])) for run in runs)] for name in names
-    ]
+    names = [name for name in runs[0].flags if name not in _PLACES]
+    rows = [[f"--{name}", *(str(run.flags[name]) for run in runs)] for name in names]
     rows += [
         ["pictures", *(" + ".join(map(str, run.facts["pictures"].values())) for run in runs)],
         ["data", *(run.facts["data_sha256"][:8] for run in runs)],

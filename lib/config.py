@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lib.errors import UserError
+
 PHASES = ("head", "finetune")
 
 
@@ -117,8 +119,25 @@ class Config:
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again: data sets, decoded pictures, compiled networks."""
+    """The folder for what can be made again: data sets, decoded pictures, downloaded weights."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "thaw").expanduser().absolute()
+
+
+def weight_file(weights: str) -> Path | None:
+    """The file that `--weights` names; None for a word that stands for weights.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if weights in ("imagenet", "drawn", "none"):
+        return None
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"--weights={weights}: no such file; expected imagenet, drawn, none, or the path of a"
+            " Keras weight file (.weights.h5 or .h5)"
+        )
+    return path
 
 
 def resolved(config: Config) -> Config:

@@ -5,22 +5,19 @@ Which version of the file the bytes so far belong to is remembered beside it (`p
 that a later call, in another process too, appends to them only what belongs to that same version.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import http.client
 import itertools
 import json
+import os
 import queue
 import re
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO
 
 from lib import Progress, faults
 from lib.atomic import replacing
@@ -77,31 +74,6 @@ def download(
                 raise
 
 
-@contextlib.contextmanager
-def alone(lock_file: Path, progress: Progress) -> Iterator[None]:
-    """Holds a lock for a download; the system takes it back from a process that is killed.
-
-    Args:
-        lock_file: made where it is missing, and left there.
-        progress: told of the seconds that another process is waited for.
-    """
-    with open(lock_file, "w") as lock:
-        if not _locked(lock):
-            with progress("waiting for another process that downloads", 0, "seconds") as advance:
-                while not _locked(lock):
-                    time.sleep(1)
-                    advance(1)
-        yield
-
-
-def _locked(lock: IO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def source_of(part: Path) -> str | None:
     """The address that an unfinished file can be continued from, if there is one."""
     version = _remembered(part)
@@ -140,6 +112,8 @@ def _one_connection(
                 faults.point("download")
                 file.write(chunk)
                 advance(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())  # Whoever renames it takes it for whole.
     if size and _size(part) != size:
         raise DownloadError(f"the connection broke off after {_size(part):,} of {size:,} bytes")
 

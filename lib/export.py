@@ -1,6 +1,6 @@
 """Carries a trained run elsewhere: as a SavedModel, a Keras model, or for TensorFlow Lite.
 
-    python -m lib.export --workdir=RUN --format=saved_model|keras|tflite --output=FOLDER
+    python -m lib.export --workdir=RUN --format=saved_model|keras|tflite
 
 What was written is loaded again and held against the run on its validation pictures; it is put in
 place only if the two agree. Exit codes: 0 done; 1 a clear error; 2 bad usage.
@@ -55,11 +55,11 @@ def main(arguments: Sequence[str]) -> int:
         )
 
     runtime.start(config.threads, config.seed)
+    from lib.training.trained import make_classifier, open_trained
     from lib.use import formats
     from lib.use.agreement import agreements
-    from lib.use.trained import make_classifier, open_trained
 
-    trained = open_trained(folder, saved, options.checkpoint)
+    trained = open_trained(folder, config, saved.facts["classes"], options.checkpoint)
     with _in_place_of(output) as temporary:
         if options.format == "saved_model":
             formats.write_saved_model(trained, temporary)
@@ -186,7 +186,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         help="for tflite: float16 halves the size, int8 quarters it (default: none)",
     )
     parser.add_argument(
-        "--output", required=True, type=command_line.path, metavar="FOLDER", help="a new one"
+        "--output",
+        type=command_line.path,
+        metavar="FOLDER",
+        help="a new one (default: RUN/export/FORMAT)",
     )
     parser.add_argument(
         "--check",
@@ -199,6 +202,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quantize != "none" and options.format != "tflite":
         parser.error(f"--quantize={options.quantize} is for --format=tflite alone")
+    options.output = options.output or options.workdir / "export" / options.format
     return options
 
 

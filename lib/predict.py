@@ -57,10 +57,10 @@ def main(arguments: Sequence[str]) -> int:
     say(f"Predicting {len(paths)} pictures by {folder}, {' or '.join(saved.facts['classes'])}")
 
     runtime.start(saved.config.threads, saved.config.seed)
+    from lib.training.trained import open_trained
     from lib.use.predictions import predictions
-    from lib.use.trained import open_trained
 
-    trained = open_trained(folder, saved, options.checkpoint)
+    trained = open_trained(folder, saved.config, saved.facts["classes"], options.checkpoint)
     told, first = 0, []
     with contextlib.ExitStack() as stack:
         add: list[Callable[[Row], object]] = [_terminal(paths, trained.classes)]
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
             paths,
             trained.config.image_size,
             shown=_EXPLAINED if explanations else 0,
-            ahead=2 * trained.config.batch_size,
+            limit=2 * trained.config.batch_size,
         )
         for each in predictions(trained, _sound(reads, advance), explain=bool(explanations)):
             row = {

@@ -20,6 +20,7 @@ def uniform(shape, seed: int, stream: Stream, step: tf.Tensor | int) -> tf.Tenso
     The counter-based Philox generator is named, as TensorFlow's own choice depends on the device
     (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
     """
+    # Another stream would change every run's numbers: the key counts them.
     key = tf.stack([tf.constant(len(Stream) * seed + stream, tf.int64), tf.cast(step, tf.int64)])
     return tf.random.stateless_uniform(shape, key, alg="philox")
 

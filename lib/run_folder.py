@@ -1,22 +1,21 @@
 """The folder of a run: which run lives in it, and who is at work there."""
 
 import contextlib
-import csv
 import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib import faults
-from lib.atomic import is_temporary, replacing
+from lib.atomic import is_temporary
 from lib.config import OF_FINETUNE, Config, differences
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.reporting.progress import say
-from lib.reporting.result import write_json
+from lib.reporting.result import write_csv, write_json
 from lib.runtime import cores, provenance
 
 CONFIG = "config.json"
@@ -94,11 +93,15 @@ class Saved:
 def saved(folder: Path) -> Saved | None:
     """Reads `config.json`; None for a new run.
 
+    A flag that is younger than the run had its default.
+
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or of a version with other flags.
     """
+    default = Config().to_json()
     try:
-        return Saved(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        found = Saved(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        flags = default | found.flags
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
@@ -106,6 +109,13 @@ def saved(folder: Path) -> Saved | None:
             f"{folder / CONFIG} cannot be read ({error}): restore it from a copy, or start in"
             " another --workdir"
         ) from error
+    if unknown := flags.keys() - default.keys():
+        raise UserError(
+            f"{folder / CONFIG} has flags that this version does not know"
+            f" ({', '.join(sorted(unknown))}): go on with the version that made it, commit"
+            f" {found.made_by.get('commit')}"
+        )
+    return dataclasses.replace(found, flags=flags)
 
 
 def save(folder: Path, config: Config, facts: dict[str, Any]) -> None:
@@ -186,17 +196,26 @@ def require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> N
 
 
 def report_findings(folder: Path, dataset: Dataset) -> None:
-    """Says what there is to train on, and what is wrong with it.
-
-    Pictures that were left out are listed in `skipped.csv`.
-    """
+    """Says what there is to train on, and what is wrong with it."""
     say(
         f"{len(dataset.train)} training, {len(dataset.validation)} validation and"
         f" {len(dataset.test)} test pictures of {', '.join(dataset.classes)}"
     )
     for one, other in dataset.leaks:
         say(f"warning: {one} and {other} are the same picture, in different splits")
-    if dataset.skipped:
-        with replacing(folder / _SKIPPED) as temporary, open(temporary, "w", newline="") as f:
-            csv.writer(f).writerows([("file", "reason"), *dataset.skipped])
-        say(f"warning: {len(dataset.skipped)} pictures are left out, see {folder / _SKIPPED}")
+    report_skipped(folder, dataset.skipped)
+
+
+def report_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
+    """Lists pictures that were left out, and why, in a folder's `skipped.csv`, and says so.
+
+    Args:
+        folder: of what they were left out of.
+        skipped: (name, reason) of each; where there is none, a list of earlier ones goes.
+    """
+    path = folder / _SKIPPED
+    if skipped:
+        write_csv(path, ("file", "reason"), skipped)
+        say(f"warning: {len(skipped)} pictures are left out, see {path}")
+    else:
+        path.unlink(missing_ok=True)

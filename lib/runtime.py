@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import platform
+import resource
 import subprocess
 import sys
 import warnings
@@ -102,6 +103,12 @@ def release_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)
+
+
+def peak_memory_mb() -> float:
+    """The largest resident set of this process so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def provenance() -> dict[str, str | None]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,8 +14,8 @@ from PIL import Image
 from lib import export, run_folder
 from lib.data.pictures import load
 from lib.errors import UserError
+from lib.training.trained import make_classifier, open_trained
 from lib.use import formats
-from lib.use.trained import make_classifier, open_trained
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +41,11 @@ def exports(trained_run, tmp_path_factory):
     return get
 
 
+def opened(folder):
+    saved = run_folder.require_saved(folder)
+    return open_trained(folder, saved.config, saved.facts["classes"], "best")
+
+
 @pytest.fixture(scope="module")
 def files(two_classes):
     return sorted((two_classes / "validation").glob("*/*.png"))
@@ -48,7 +54,7 @@ def files(two_classes):
 @pytest.fixture(scope="module")
 def expected(trained_run, files):
     """What the run says of these files: classes, and probabilities [n, 2]."""
-    trained = open_trained(trained_run, run_folder.require_saved(trained_run), "best")
+    trained = opened(trained_run)
     classify = make_classifier(trained)
     told = [classify(load(path, 32)[np.newaxis]) for path in files]
     classes = [("ants", "bees")[int(label[0])] for label, _ in told]
@@ -101,7 +107,7 @@ def test_half_precision_halves_a_lite_model(exports):
 def test_a_lite_model_in_integers_takes_the_levels_of_pictures(
     trained_run, files, expected, tmp_path
 ):
-    trained = open_trained(trained_run, run_folder.require_saved(trained_run), "best")
+    trained = opened(trained_run)
     pictures = np.stack([load(path, 32) for path in files])
     formats.write_tflite(trained, tmp_path, "int8", lambda: pictures)
     model = tf.lite.Interpreter(str(tmp_path / "model.tflite"))
@@ -161,6 +167,15 @@ def test_an_export_is_replaced_by_force_alone(trained_run, tmp_path, parrot, mon
     report = json.loads((folder / "export.json").read_text())
     assert report["checks"][0]["pictures"] == 4
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_export_goes_into_the_run_if_no_other_place_is_given(
+    trained_run, tmp_path, parrot, monkeypatch
+):
+    monkeypatch.setitem(export.MAY_DISAGREE, "none", 1.0)
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    assert export.main([f"--workdir={run}", "--format=keras", "--check=1"]) == 0
+    assert (run / "export" / "keras" / "export.json").exists()
 
 
 def test_even_force_replaces_nothing_but_an_export(trained_run, tmp_path):

@@ -104,6 +104,22 @@ def test_a_damaged_configuration_is_an_error_of_one_line(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
+def test_a_run_of_a_version_with_other_flags_is_an_error_that_names_them(tmp_path):
+    run_folder.save(tmp_path, Config(), {})
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"alpha"', '"breadth"'))
+    with pytest.raises(UserError, match=r"does not know \(breadth\): go on with the version that"):
+        run_folder.saved(tmp_path)
+
+
+def test_a_flag_that_is_younger_than_a_run_had_its_default(tmp_path):
+    run_folder.save(tmp_path, Config(engine="plain"), {})
+    written = json.loads((tmp_path / "config.json").read_text())
+    del written["flags"]["engine"]
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    assert run_folder.saved(tmp_path).config == Config()
+
+
 def test_a_new_run_gets_all_cores_unless_told_otherwise(tmp_path):
     assert continued(tmp_path, Config(), None).threads == cores()
     assert continued(tmp_path, Config(threads=7), None).threads == 7
@@ -168,9 +184,11 @@ def test_what_there_is_to_train_on_is_said(tmp_path, capsys):
 
 
 def test_pictures_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys):
-    report_findings(tmp_path, dataset(skipped=(("ants/a, b.jpg", "it is empty"),)))
-    assert "1 pictures are left out, see" in capsys.readouterr().out
-    assert (tmp_path / "skipped.csv").read_text() == 'file,reason\n"ants/a, b.jpg",it is empty\n'
+    odd = os.fsdecode(b"ants/\xff.jpg")  # no UTF-8
+    report_findings(tmp_path, dataset(skipped=(("ants/a, b.jpg", "it is empty"), (odd, "so"))))
+    assert "2 pictures are left out, see" in capsys.readouterr().out
+    listed = (tmp_path / "skipped.csv").read_bytes()
+    assert listed == b'file,reason\n"ants/a, b.jpg",it is empty\nants/\xff.jpg,so\n'
 
 
 def test_each_leak_is_said_with_both_names(tmp_path, capsys):

@@ -21,6 +21,10 @@ def test_results_are_recorded_with_machine_versions_and_commit():
     assert found["commit"] is None or re.fullmatch(r"[0-9a-f]{40}", found["commit"])
 
 
+def test_the_peak_memory_is_in_mib():
+    assert 50 < runtime.peak_memory_mb() < 100_000
+
+
 def test_without_git_there_is_no_commit_and_no_error(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert runtime.provenance()["commit"] is None

@@ -6,13 +6,18 @@ loop: a quarter of the processor time.
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from lib.randomness import Stream, uniform
 
 
 def augment(
-    pictures: tf.Tensor, seed: int, step: int, rotation: float, first: int = 0
+    pictures: np.ndarray | tf.Tensor,
+    seed: int,
+    step: int | tf.Tensor,
+    rotation: float,
+    first: int = 0,
 ) -> tf.Tensor:
     """Flips half of the pictures left to right and rotates each about its centre.
 

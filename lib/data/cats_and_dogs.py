@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from lib import Progress, faults
-from lib.download import DownloadError, alone, discard, download, source_of
+from lib.alone import alone
+from lib.download import DownloadError, discard, download, source_of
 from lib.errors import UserError
 
 SOURCES: tuple[str, ...] = (

@@ -9,8 +9,7 @@ import numpy as np
 
 from lib import Progress
 from lib.config import Config, user_cache
-from lib.data import cats_and_dogs, splits
-from lib.data.drawn import draw_cats_and_dogs
+from lib.data import cats_and_dogs, drawn, splits
 from lib.data.leaks import find_leaks
 from lib.data.listing import Picture
 from lib.data.store import PictureStore, open_store
@@ -114,10 +113,7 @@ def _folder(config: Config, progress: Progress) -> Path:
         urls = (config.dataset_url,) if config.dataset_url else cats_and_dogs.SOURCES
         return cats_and_dogs.fetch(data_dir, urls, progress)
     if config.dataset == "drawn":
-        root = data_dir / "drawn_cats_and_dogs"
-        if not root.exists():
-            draw_cats_and_dogs(root, progress)
-        return root
+        return drawn.fetch(data_dir, progress)
     return Path(config.dataset)
 
 

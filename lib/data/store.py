@@ -56,9 +56,22 @@ class _Kept(NamedTuple):
     begins: int
     shape: tuple[int, int, int, int]
 
-    def mapped(self) -> np.memmap:
-        """All of them, to take from at once and let go of: what has been read counts as memory."""
-        return np.memmap(self.file, np.uint8, "r", self.begins, self.shape)
+    def rows(self, places: np.ndarray) -> np.ndarray:
+        """Reads those of some pictures, int [n]; any number of threads may do so at once."""
+        batch = np.empty((len(places), *self.shape[1:]), np.uint8)
+        for place, row in zip(places, batch, strict=True):
+            offset = self.begins + int(place) * row.nbytes
+            try:
+                whole = os.preadv(self.file.fileno(), [row], offset) == row.nbytes
+            except OSError as error:
+                raise UserError(f"{self._what} cannot be read: {error.strerror}") from error
+            if not whole:
+                raise UserError(f"{self._what} were cut short; start the run again")
+        return batch
+
+    @property
+    def _what(self) -> str:
+        return f"the decoded pictures in '{Path(self.file.name).parent}'"
 
 
 class PictureStore:
@@ -102,10 +115,11 @@ class PictureStore:
             uint8 [n, size, size, 3], the caller's own.
 
         Raises:
-            UserError: a file that has to be decoded now has changed since the store was opened.
+            UserError: a file that has to be decoded now has changed since the store was opened, or
+                the cache can no longer be read.
         """
         if self._kept is not None:
-            return self._kept.mapped()[self._places[rows]]
+            return self._kept.rows(self._places[rows])
         batch = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         for i, decoded in enumerate(self._threads.map(self._decode_again, rows)):
             batch[i] = decoded
@@ -149,7 +163,7 @@ def open_store(
 
     Raises:
         UserError: some pictures are bad and `on_bad` is "stop", or all of them are; or the cache
-            cannot be written or read back.
+            cannot be written.
     """
     paths = sorted({_key(picture) for picture in pictures})
     shape = (len(paths), size, size, 3)
@@ -159,9 +173,9 @@ def open_store(
     checked, kept = _recall(cache, shape if fits else None)
     changed = [i for i, path in enumerate(paths) if not _unchanged(path, checked.get(path))]
     if changed:
-        pixels = np.zeros(shape, np.uint8) if fits else None
-        if kept:
-            pixels[...] = kept.mapped()
+        pixels = None
+        if fits:
+            pixels = kept.rows(np.arange(len(paths))) if kept else np.zeros(shape, np.uint8)
 
         def check(i: int) -> _Checked:
             faults.point("decode")
@@ -177,13 +191,7 @@ def open_store(
                 checked[paths[i]] = result
                 advance(1)
         if any(checked[paths[i]].digest for i in changed):
-            _remember(cache, checked, pixels)
-            _, kept = _recall(cache, shape if fits else None)
-            if fits and not kept:
-                raise UserError(
-                    f"'{cache}' was written and cannot be read back; check the disk, start again, "
-                    f"or set XDG_CACHE_HOME to another folder"
-                )
+            kept = _remember(cache, checked, pixels)
         del pixels
         release_memory()
 
@@ -252,19 +260,23 @@ def _recall(
         return {}, None
 
 
-def _remember(cache: Path, checked: dict[str, _Checked], pixels: np.ndarray | None) -> None:
+def _remember(cache: Path, checked: dict[str, _Checked], pixels: np.ndarray | None) -> _Kept | None:
+    """Writes the cache, and opens the pixels in the very file that was written."""
     try:
-        with (
-            replacing(cache) as temporary,
-            open(temporary, "wb") as file,
-            zipfile.ZipFile(file, "w") as archive,
-        ):
-            index = {"files": checked}
-            if pixels is not None:
-                with archive.open("pixels", "w", force_zip64=True) as member:
-                    index["pixels_begin"] = file.tell()
-                    member.write(pixels)
-            archive.writestr("index.json", json.dumps(index))
+        with replacing(cache) as temporary, contextlib.ExitStack() as unless_kept:
+            file = unless_kept.enter_context(open(temporary, "w+b"))
+            with zipfile.ZipFile(file, "w") as archive:
+                index = {"files": checked}
+                if pixels is not None:
+                    with archive.open("pixels", "w", force_zip64=True) as member:
+                        index["pixels_begin"] = file.tell()
+                        member.write(pixels)
+                archive.writestr("index.json", json.dumps(index))
+            if pixels is None:
+                return None
+            file.flush()
+            unless_kept.pop_all()
+            return _Kept(file, index["pixels_begin"], pixels.shape)
     except OSError as error:
         raise UserError(
             f"decoded pictures cannot be kept in '{cache.parent}': {error.strerror}; make it "

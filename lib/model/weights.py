@@ -6,8 +6,9 @@ from pathlib import Path
 import keras
 
 from lib import Progress
-from lib.config import user_cache
-from lib.download import DownloadError, alone, discard, download
+from lib.alone import alone
+from lib.config import user_cache, weight_file
+from lib.download import DownloadError, discard, download
 from lib.errors import UserError
 
 EMBEDDED = Path(__file__).parent / "embedded" / "mobilenet_v2_0.35_96_drawn.weights.h5"
@@ -46,24 +47,27 @@ def load_pretrained(
     elif weights == "imagenet":
         path = _imagenet(alpha, backbone.input_shape[1], progress)
     else:
-        path = Path(weights).expanduser()
-    if not path.is_file():
-        raise UserError(
-            f"--weights={weights}: no such file; expected imagenet, drawn, none, or the path of a"
-            " Keras weight file (.weights.h5 or .h5)"
-        )
+        path = weight_file(weights)
     try:
         with warnings.catch_warnings():
             # Of a file that does not fit Keras warns layer by layer before it raises.
             warnings.simplefilter("ignore")
             backbone.load_weights(str(path))
-    except (ValueError, OSError, KeyError) as error:
-        # Keras says it in a paragraph, of which the first sentence names what does not fit.
-        reason = " ".join(str(error).split()).split(". ")[0]
+    except OSError as error:
+        again = "remove it, so that it is had again" if weights == "imagenet" else "give another"
+        raise UserError(
+            f"--weights={weights}: {path} cannot be read ({_first_sentence(error)}): {again}"
+        ) from error
+    except (ValueError, KeyError) as error:
         raise UserError(
             f"--weights={weights} does not fit MobileNetV2 without top at --alpha={alpha}"
-            f" ({reason}): give the --alpha that the file was made with, or another file"
+            f" ({_first_sentence(error)}): give the --alpha that the file was made with, or another file"
         ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    """Of the paragraph in which Keras says what does not fit."""
+    return " ".join(str(error).split()).split(". ")[0]
 
 
 def _imagenet(alpha: float, size: int, progress: Progress) -> Path:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.reporting.heatmap import overlay
-from lib.reporting.judged import Explain, Judged
+from lib.reporting.judged import Explain, Judged, percent
 from lib.reporting.metrics import (
     CALIBRATION_BINS,
     Curve,
@@ -181,9 +181,8 @@ def gallery(
         axes = figure.add_subplot(rows, GALLERY_COLUMNS, 1 + index)
         draw_picture(axes, pair)
         true, predicted = true_names[index], predicted_names[index]
-        percent = f"{probabilities[index] * 100:.1f} %".replace("100.0 %", ">99.9 %")
         axes.set_title(
-            f"{shown(predicted, 20)} {percent}\ntrue: {shown(true, 24)}",
+            f"{shown(predicted, 20)} {percent(probabilities[index], 1)}\ntrue: {shown(true, 24)}",
             fontsize=10,
             loc="left",
             color=BLUE if true == predicted else VERMILLION,

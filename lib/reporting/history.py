@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lib.atomic import replacing
 from lib.errors import UserError
+from lib.reporting.result import write_csv
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,10 @@ _TYPES = {field.name: field.type for field in fields(Epoch)}
 
 def write_history(path: Path, epochs: Iterable[Epoch]) -> None:
     """Writes the epochs as CSV with a header; `read_history` gives back the very same numbers."""
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_TYPES)
-        for epoch in epochs:
-            writer.writerow(_cell(getattr(epoch, name), kind) for name, kind in _TYPES.items())
+    rows = (
+        [_cell(getattr(epoch, name), kind) for name, kind in _TYPES.items()] for epoch in epochs
+    )
+    write_csv(path, _TYPES, rows)
 
 
 def read_history(path: Path) -> list[Epoch]:

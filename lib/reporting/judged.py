@@ -52,3 +52,10 @@ class Judged:
         true = [self.classes[label] for label in self.labels[positions]]
         predicted = [self.classes[label] for label in self.predicted[positions]]
         return true, predicted, self.certainty(positions)
+
+
+def percent(probability: float, decimals: int = 0) -> str:
+    """A probability in percent; rounding does not turn it into a certainty."""
+    text = f"{probability * 100:.{decimals}f} %"
+    certain = f"{100:.{decimals}f} %"
+    return f">{100 - 10**-decimals:.{decimals}f} %" if text == certain else text

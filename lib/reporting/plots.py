@@ -19,6 +19,7 @@ from PIL import Image
 
 from lib.atomic import replacing
 from lib.reporting.history import Epoch
+from lib.reporting.judged import percent
 
 WIDTH = 8.0  # inches
 DPI = 100
@@ -134,11 +135,11 @@ def predictions(
         cells, true_names, predicted_names, probabilities, strict=True
     ):
         sign, colour = ("✓", BLUE) if true == predicted else ("✗", VERMILLION)
-        percent = _percent(probability)
-        name = shown(predicted, letters(axes) - len(percent) - 3)
+        how_sure = percent(probability)
+        name = shown(predicted, letters(axes) - len(how_sure) - 3)
         truth = shown(true, letters(axes) - 6)
         axes.set_title(
-            f"{sign} {name} {percent}\ntrue: {truth}",
+            f"{sign} {name} {how_sure}\ntrue: {truth}",
             fontsize=10,
             color=colour,
             family=families(),
@@ -163,15 +164,10 @@ def classified(
     some = f"the first {len(pictures)} of {total} pictures" if total > len(pictures) else ""
     figure.suptitle(f"Predictions{some and ': '}{some}", fontsize=13)
     for axes, name, probability in zip(cells, names, probabilities, strict=True):
-        percent = _percent(probability)
-        name = shown(name, letters(axes) - len(percent) - 1)
-        axes.set_title(f"{name} {percent}", fontsize=10, family=families())
+        how_sure = percent(probability)
+        name = shown(name, letters(axes) - len(how_sure) - 1)
+        axes.set_title(f"{name} {how_sure}", fontsize=10, family=families())
     return figure
-
-
-def _percent(probability: float) -> str:
-    # Rounding should not turn a probability into a certainty.
-    return f"{probability * 100:.0f} %" if probability < 0.995 else ">99 %"
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:

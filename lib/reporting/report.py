@@ -15,7 +15,7 @@ from PIL import Image
 from lib.config import Config
 from lib.reporting.diagnostics import beside
 from lib.reporting.history import Epoch
-from lib.reporting.judged import Explain, Judged
+from lib.reporting.judged import Explain, Judged, percent
 from lib.reporting.metrics import calibration, precision_recall_curve, roc_curve
 from lib.reporting.progress import duration
 from lib.reporting.svg import Series, line_chart
@@ -212,7 +212,7 @@ def _gallery(judged: Judged, positions: np.ndarray, explain: Explain) -> str:
         tiles.append(
             f'<figure><img src="{_jpeg(beside(picture, heat))}" loading="lazy"'
             f' alt="{_safe(name)}"><figcaption><span class="{style}">{_safe(predicted)}'
-            f" {certainty * 100:.1f} %</span>, true: {_safe(true)}<br>{_safe(name)}"
+            f" {_safe(percent(certainty, 1))}</span>, true: {_safe(true)}<br>{_safe(name)}"
             "</figcaption></figure>"
         )
     note = (

@@ -27,7 +27,8 @@ from lib.reporting.tiles import SHOWN, tiles
 class Reports:
     """Where a run is reported: `plots/`, `tensorboard/` and `history.csv` in its folder.
 
-    What cannot be written is said, and training goes on: only checkpoints are worth a stop.
+    What cannot be written is said, and training goes on: only checkpoints are worth a stop, and at
+    the end the report.
 
     Args:
         folder: of the run.
@@ -191,14 +192,17 @@ class Reports:
         judged: Judged,
         explain: Explain,
     ) -> None:
-        """Writes `report.html`; see `lib.reporting.report.html` for the arguments."""
+        """Writes `report.html`; see `lib.reporting.report.html` for the arguments.
+
+        Raises:
+            OSError: it cannot be written, and a run without its report is not finished.
+        """
         rows = {
             phase: [dataclasses.astuple(row) for row in table] for phase, table in layers.items()
         }
-        with self._tolerant(REPORT):
-            page = html(run, history, rows, result, judged, explain)
-            with replacing(self._folder / REPORT) as temporary:
-                temporary.write_text(page, encoding="utf-8")
+        page = html(run, history, rows, result, judged, explain)
+        with replacing(self._folder / REPORT) as temporary:
+            temporary.write_text(page, encoding="utf-8")
 
     def close(self) -> None:
         """Writes what is left."""

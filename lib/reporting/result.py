@@ -52,15 +52,22 @@ def write_predictions(path: Path, rows: Iterable[tuple[str, str, str, float]]) -
         path: the CSV file to write.
         rows: the cells in that order; the probability is that of the predicted class.
     """
-    # A file name that is no valid UTF-8 comes out with the bytes it has on the disk.
+    header = ("file", "true_class", "predicted_class", "probability")
+    write_csv(path, header, ((*words, repr(float(probability))) for *words, probability in rows))
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Writes a table as CSV in UTF-8.
+
+    A file name that is no valid UTF-8 comes out with the bytes it has on the disk.
+    """
     with (
         replacing(path) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", "true_class", "predicted_class", "probability"))
-        for name, true_class, predicted_class, probability in rows:
-            writer.writerow((name, true_class, predicted_class, repr(float(probability))))
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def write_json(path: Path, mapping: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
+from lib.reporting.judged import percent
 from lib.reporting.plots import BLUE, VERMILLION, families, shown
 
 SHOWN, COLUMNS = 8, 4
@@ -49,11 +50,8 @@ def tiles(
         if true != predicted:
             box = (left, top, left + _SIDE - 1, top + _SIDE - 1)
             pen.rectangle(box, outline=colour, width=4)
-        # Rounding should not turn a probability into a certainty.
-        percent = f"{probabilities[index] * 100:.0f} %".replace("100 %", ">99 %")
-        for line, (name, form) in enumerate(
-            ((predicted, f"{sign} {{}} {percent}"), (true, "true: {}"))
-        ):
+        answer = f"{sign} {{}} {percent(probabilities[index])}"
+        for line, (name, form) in enumerate(((predicted, answer), (true, "true: {}"))):
             place = (left, top + _SIDE + line * _LINE)
             name = shown(name, 10).replace(r"\$", "$")  # matplotlib's escape
             text = form.format(name)

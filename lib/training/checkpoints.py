@@ -186,7 +186,16 @@ class Checkpoints:
 
     def _finished(self) -> list[Path]:
         """The checkpoints that have a manifest, newest first."""
-        manifests = [path for path in self._folder.glob("*.json") if _MANIFEST.fullmatch(path.name)]
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(
+                f"the checkpoints in {self._folder} cannot be read ({error.strerror}): make them"
+                " readable, or start in another --workdir"
+            ) from error
+        manifests = [self._folder / name for name in names if _MANIFEST.fullmatch(name)]
         return sorted((path.with_suffix("") for path in manifests), key=step_of, reverse=True)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from lib import faults
 from lib.data.dataset import Subset
 from lib.reporting.judged import Judged
+from lib.reporting.progress import bar
 from lib.training.feed import EvaluationFeed
 from lib.training.losses import answers, cross_entropy
 from lib.training.steps import EvaluationStep
@@ -57,17 +58,24 @@ class Evaluation:
 
 
 def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> Evaluation:
-    """Runs a whole set through the network; nothing is read from the device before the end.
+    """Runs a whole set through the network.
+
+    Args:
+        feed: the set.
+        step: what the network says of a batch.
+        stop: whether the program was asked to end.
 
     Raises:
         Stopped: a signal came.
     """
     labels, logits = [], []
-    for batch in feed:
-        faults.point("evaluation")
-        stop.heed()
-        labels.append(batch.labels)
-        logits.append(step(batch.features)[: len(batch.labels)])
+    with bar("evaluating", feed.examples, "pictures") as advance:
+        for batch in feed:
+            faults.point("evaluation")
+            stop.heed()
+            labels.append(batch.labels)
+            logits.append(step(batch.features)[: len(batch.labels)])
+            advance(len(batch.labels))
     all_labels, all_logits = np.concatenate(labels), np.concatenate(logits)
     losses = cross_entropy(all_logits, all_labels)
     predicted, probabilities = answers(all_logits)

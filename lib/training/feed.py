@@ -84,6 +84,9 @@ class EvaluationFeed:
         engine: computes the features.
         batch_size: pictures a batch.
         memory_mb: budget for keeping features, in MiB.
+
+    Attributes:
+        examples: pictures in the split.
     """
 
     def __init__(self, subset: Subset, engine: Engine, batch_size: int, memory_mb: int):
@@ -94,6 +97,7 @@ class EvaluationFeed:
             4 * engine.signature.shape[1:].num_elements() * len(subset) <= memory_mb * 2**20
         )
         self._kept: list[Batch] = []
+        self.examples = len(subset)
 
     def __iter__(self) -> Iterator[Batch]:
         if self._kept:

@@ -128,15 +128,16 @@ class _PhaseLoop:
         title = f"{self._phase.name} {epoch}/{self._last_epoch}"
         with bar(title, len(run.dataset.train), "pictures") as advance:
             advance(int(state.count))
+            note = ""
             for step, batch in enumerate(self._training.batches(taken, end), start=taken + 1):
                 faults.point("step")
                 self._train_step(*batch)
                 if step == run.resumed_at + 1:
                     self._note_start()
-                advance(len(batch.labels))
                 if step % _LOOK_EVERY == 0:
                     self._require_finite()
-                    advance(0, f"loss {state.metrics()[0]:.4f}")
+                    note = f"loss {state.metrics()[0]:.4f}"
+                advance(len(batch.labels), note)
                 run.stop.heed()
                 if step % run.config.checkpoint_every == 0 and step < end:
                     self._save()

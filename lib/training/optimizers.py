@@ -34,7 +34,7 @@ def build_optimizer(phase: Phase, rate: Rate) -> keras.optimizers.Optimizer:
 
 
 def learning_rate(phase: Phase, steps: int) -> Rate:
-    """The rate of a phase of so many steps: a number, or a function of the phase's own step.
+    """The rate of a phase of so many steps: a number, or a function of the updates made in it.
 
     The cosine is that of Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
     restarts", 2017, without restarts.

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import resource
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
@@ -13,25 +11,24 @@ from lib import faults, run_folder
 from lib.config import PHASES, Config
 from lib.data.dataset import Subset
 from lib.errors import UserError
-from lib.model.engine import cut
 from lib.model.freezing import Row, freeze, layer_index, layer_table
 from lib.model.gradcam import make_gradcam
-from lib.model.network import Network, build, weights_sha256
+from lib.model.network import weights_sha256
 from lib.reporting import diagnostics, plots
 from lib.reporting.history import Epoch
 from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.progress import say
 from lib.reporting.report import REPORT
 from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
-from lib.runtime import release_memory
-from lib.training.checkpoints import Checkpoints, load_checkpoint
+from lib.runtime import peak_memory_mb, release_memory
+from lib.training.checkpoints import step_of
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed
 from lib.training.rival import Rival
 from lib.training.run import Run
-from lib.training.state import State
 from lib.training.steps import make_evaluation_step
 from lib.training.stopping import StopRequest
+from lib.training.trained import Trained, load_trained, open_trained
 
 
 def finish(run: Run) -> None:
@@ -41,6 +38,8 @@ def finish(run: Run) -> None:
 
     Raises:
         Stopped: a signal came.
+        UserError: the best checkpoint is gone or damaged.
+        OSError: the result or the report cannot be written.
     """
     path = run.folder / "result.json"
     if run.state.journal.best is None:
@@ -52,14 +51,15 @@ def finish(run: Run) -> None:
         return
     began = monotonic()
     journal = run.state.journal
-    best = load_best(run.network, run.best, run.folder)
-    best_step = int(best.step)
-    if best_step != journal.best.step:
+    best_step = journal.best.step
+    checkpoint = run.best.newest_good()
+    if checkpoint is None or step_of(checkpoint) != best_step:
         raise UserError(
-            f"{run.folder / 'best'} holds the weights of step {best_step}, but the best epoch ended"
-            f" at step {journal.best.step}: start in another --workdir"
+            f"{run.folder / 'best'} does not hold the weights of step {best_step}, at which the"
+            " best epoch ended: restore it from a copy, or start in another --workdir"
         )
-    test = evaluate_network(run.network, best, run.dataset.test, run.config, run.stop)
+    best = load_trained(run.network, run.config, run.dataset.classes, checkpoint)
+    test = evaluate_trained(best, run.dataset.test, run.stop)
     run.stop.heed()
     faults.point("outcome")
     judged = test.of(run.dataset.test)
@@ -94,7 +94,7 @@ def finish(run: Run) -> None:
     saved = dataclasses.asdict(run_folder.require_saved(run.folder))
     run.reports.page(saved, journal.history, layers, result, judged, explain)
     run.reports.flush()
-    # The last of all: where it is, all else is.
+    # The last of all: where it is, predictions and report are.
     write_json(path, result)
     say(_sentence("Test set", test, best_step))
     say(f"All of it on one page: {run.folder / REPORT}")
@@ -119,14 +119,18 @@ def evaluate_best(
         directory: where they are from; None for the test set of the run.
         rival: another run to be compared on the same pictures.
         stop: whether the program was asked to end.
+
+    Raises:
+        Stopped: it was.
+        UserError: a run has no finished epoch, or its best checkpoint is damaged.
     """
-    network, best = best_network(folder, config, len(subset.classes))
-    evaluation = evaluate_network(network, best, subset, config, stop)
-    step = int(best.step)
-    for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(network)):
+    best = open_trained(folder, config, subset.classes, "best")
+    evaluation = evaluate_trained(best, subset, stop)
+    for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(best.network)):
         plots.save(figure, folder / "evaluation" / f"{name}.png")
-    found = {"directory": directory, "step": step, **summary(evaluation, subset.classes)}
-    say(_sentence(directory or "Test set", evaluation, step))
+        release_memory()  # as above
+    found = {"directory": directory, "step": best.step, **summary(evaluation, subset.classes)}
+    say(_sentence(directory or "Test set", evaluation, best.step))
     if rival:
         found["against"] = _compared(evaluation, rival, stop)
     write_json(folder / "evaluation.json", found)
@@ -134,11 +138,10 @@ def evaluate_best(
 
 def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[str, Any]:
     """Measures the rival on the same pictures, and says which of the two is better, if any."""
-    network, best = best_network(rival.folder, rival.config, len(rival.subset.classes))
-    other = evaluate_network(network, best, rival.subset, rival.config, stop)
-    step = int(best.step)
+    best = open_trained(rival.folder, rival.config, rival.subset.classes, "best")
+    other = evaluate_trained(best, rival.subset, stop)
     test = mcnemar(evaluation.predicted == evaluation.labels, other.predicted == evaluation.labels)
-    say(_sentence(str(rival.folder), other, step))
+    say(_sentence(str(rival.folder), other, best.step))
     say(
         f"This run alone is right on {test.only_first} pictures, {rival.folder} alone on"
         f" {test.only_second}: p = {test.p_value:.3g} by McNemar's exact test"
@@ -150,7 +153,7 @@ def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[s
         )
     return {
         "directory": str(rival.folder),
-        "step": step,
+        "step": best.step,
         "loss": other.loss,
         "accuracy": other.accuracy,
         "accuracy_interval": list(wilson_interval(other.correct, other.count)),
@@ -161,65 +164,20 @@ def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[s
     }
 
 
-def best_network(folder: Path, config: Config, classes: int) -> tuple[Network, State]:
-    """Builds the network of a run that is only read, with the weights of its best epoch.
-
-    The file of the initial weights is not needed: a checkpoint holds them all.
-
-    Returns:
-        The network, and where training was when it had these weights.
-    """
-    network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
-    return network, load_best(network, Checkpoints(folder / "best", keep=1), folder, ours=False)
-
-
-def load_best(network: Network, best: Checkpoints, folder: Path, ours: bool = True) -> State:
-    """Gives the network the weights of a run's best epoch.
+def evaluate_trained(trained: Trained, subset: Subset, stop: StopRequest) -> Evaluation:
+    """Evaluates a network on a set.
 
     Args:
-        network: of the run.
-        best: where they are.
-        folder: of the run.
-        ours: whether this process holds the folder.
-
-    Returns:
-        Where training was when it had them.
-
-    Raises:
-        UserError: the run has none yet.
-    """
-    path = best.newest_good(set_aside=ours)
-    if path is None:
-        raise UserError(
-            f"--workdir={folder} holds no finished epoch: train it first, with --phase=all or head"
-        )
-    state = State()
-    load_checkpoint(path, model=network.model, state=state)
-    return state
-
-
-def evaluate_network(
-    network: Network, state: State, subset: Subset, config: Config, stop: StopRequest
-) -> Evaluation:
-    """Evaluates the network on a set with the weights that it has now.
-
-    It is cut where the phase of these weights cuts it, so that a picture gets the same logits as in
-    the evaluations of that phase, to the last bit.
-
-    Args:
-        network: of a run.
-        state: where training was when it had these weights.
+        trained: with its weights.
         subset: the set.
-        config: of the run.
         stop: whether the program was asked to end.
 
     Raises:
         Stopped: it was.
     """
-    trained_from = layer_index(network.backbone, config.phase(state.phase_name).trained_from)
-    engine = cut(network, trained_from, config.engine, config.threads)
-    feed = EvaluationFeed(subset, engine, config.batch_size, memory_mb=0)
-    return evaluate(feed, make_evaluation_step(engine, network.head), stop)
+    engine = trained.engine()
+    feed = EvaluationFeed(subset, engine, trained.config.batch_size, memory_mb=0)
+    return evaluate(feed, make_evaluation_step(engine, trained.network.head), stop)
 
 
 def summary(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
@@ -266,12 +224,6 @@ def _timing(run: Run, evaluation_seconds: float) -> dict[str, Any]:
         },
         "peak_memory_mb": peak_memory_mb(),
     }
-
-
-def peak_memory_mb() -> float:
-    """The largest resident set of this process so far, in MiB."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _layer_tables(run: Run) -> dict[str, list[Row]]:

@@ -73,9 +73,10 @@ def build_network(config: Config, classes: int) -> Network:
     """The network of a run, with its first weights.
 
     Raises:
-        UserError: the weights cannot be had or do not fit.
+        UserError: the configuration cannot be trained, or the weights cannot be had or do not fit.
     """
     network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
+    resume.require_possible(config, network.backbone)  # before a download
     if not config.from_run:
         load_pretrained(network.backbone, config.weights, config.alpha, bar)
     return network
@@ -104,7 +105,6 @@ def open_run(
         UserError: the configuration cannot be trained, or is not that of the run.
     """
     network = build_network(config, len(dataset.classes))
-    resume.require_possible(config, network.backbone)
     facts = {
         "classes": list(dataset.classes),
         "pictures": {
@@ -125,7 +125,7 @@ def open_run(
         run_folder.require_same(folder, before.facts, facts)
         restored = resume.restore(network, state, checkpoints, heads)
         resume.require_continuable(folder, config, before.flags, state)
-    remove_leftovers(folder)
+    remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
     run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:

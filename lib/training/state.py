@@ -70,7 +70,7 @@ class State(tf.Module):
 
     Attributes:
         step: int64, training steps taken, over all phases.
-        phase: string, the phase that the last step belonged to.
+        phase: string, the phase that has begun last.
         loss_sum: float64, sum of the losses of the unfinished epoch's examples.
         correct: int64, how many of them were classified correctly.
         count: int64, how many there were.

@@ -74,9 +74,8 @@ class ViewFeed:
     def _complete(self, view: int) -> None:
         """Computes what is missing of a view, as it was in its own epoch: after a restart, all."""
         first = view * self._feed.epoch_steps
-        while not self._known[view].all():
-            positions = self._feed.positions(first)
-            if not self._known[view, positions].all():
-                for _ in self._computed(view, first, first + 1):
-                    self._heed()
-            first += 1
+        steps = range(first, first + self._feed.epoch_steps)
+        missing = [s for s in steps if not self._known[view, self._feed.positions(s)].all()]
+        if missing:  # all before a certain step: where this process took over
+            for _ in self._computed(view, missing[0], missing[-1] + 1):
+                self._heed()

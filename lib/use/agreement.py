@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from lib import Progress
 from lib.data.dataset import Subset
+from lib.training.trained import Classifier
 from lib.use.formats import WayIn
-from lib.use.trained import Classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +76,13 @@ def agreements(
                     given.append(np.full(expected.shape[1], np.nan))
                 seconds.append(perf_counter() - began)
                 advance(1)
-        labels = np.argmax(given, axis=1)
-        other = (labels != predicted) | ~np.isfinite(given).all(axis=1)
+        # What was not told is no class at all: never that of the run, and never right.
+        labels = np.where(np.isfinite(given).all(axis=1), np.argmax(given, axis=1), -1)
         results.append(
             Agreement(
                 takes=way.name,
                 pictures=len(paths),
-                disagreeing=int(np.sum(other)),
+                disagreeing=int(np.sum(labels != predicted)),
                 largest_difference=float(np.nanmax(np.abs(given - expected))),
                 accuracy=float(np.mean(labels == subset.labels)),
                 accuracy_of_run=float(np.mean(predicted == subset.labels)),

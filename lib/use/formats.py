@@ -20,8 +20,8 @@ from lib.config import Config
 from lib.data.pictures import decode, resize
 from lib.runtime import quietly
 from lib.training.losses import predicted_classes, probabilities
+from lib.training.trained import Trained
 from lib.use.preprocessing import decoded, resized, resized_by_matrices
-from lib.use.trained import Trained
 
 LABELS = "labels.txt"
 _KERAS, _TFLITE = "model.keras", "model.tflite"

@@ -1,16 +1,14 @@
 """Which pictures a user means, and how they are read ahead of the network."""
 
-import itertools
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from lib.ahead import ahead
 from lib.data.listing import visible_files
 from lib.data.pictures import decode, resize
 from lib.errors import UserError
@@ -62,14 +60,14 @@ def _files_of(folder: Path) -> list[Path] | list[UserError]:
     return files or [UserError(f"the folder '{folder}' holds no files")]
 
 
-def read_ahead(paths: Sequence[Path], size: int, shown: int, ahead: int) -> Iterator[Read]:
+def read_ahead(paths: Sequence[Path], size: int, shown: int, limit: int) -> Iterator[Read]:
     """Reads files in threads, in the order given, while those before are in use.
 
     Args:
         paths: the files.
         size: side of the square that the network sees.
         shown: the longer side of what people are to see, at most; 0 if they see nothing.
-        ahead: how many files are read before they are asked for; memory is bounded by it.
+        limit: how many files are read before they are asked for; memory is bounded by it.
     """
 
     def read(path: Path) -> Read:
@@ -81,19 +79,7 @@ def read_ahead(paths: Sequence[Path], size: int, shown: int, ahead: int) -> Iter
             return Read(path, None, None, error.strerror or str(error))
         return Read(path, resize(image, size), _reduced(image, shown) if shown else None, "")
 
-    waiting: deque[Future[Read]] = deque()
-    rest = iter(paths)
-    with ThreadPoolExecutor(cores(), "read") as threads:
-        try:
-            while True:
-                missing = itertools.islice(rest, ahead + 1 - len(waiting))
-                waiting.extend(threads.submit(read, path) for path in missing)
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return ahead(read, paths, results=limit, threads=cores())
 
 
 def _reduced(image: Image.Image, longest: int) -> np.ndarray:

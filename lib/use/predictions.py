@@ -9,8 +9,8 @@ import numpy as np
 
 from lib.ahead import ahead
 from lib.model.gradcam import make_gradcam
+from lib.training.trained import Trained, make_classifier
 from lib.use.pictures import Read
-from lib.use.trained import Trained, make_classifier
 
 
 @dataclasses.dataclass(frozen=True)

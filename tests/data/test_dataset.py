@@ -112,7 +112,7 @@ def test_the_drawn_data_set_is_drawn_once_into_the_data_folder(two_classes, tmp_
         drawn.append(root)
         shutil.copytree(two_classes, root)
 
-    monkeypatch.setattr(module, "draw_cats_and_dogs", draw)
+    monkeypatch.setattr("lib.data.drawn.dataset.draw_cats_and_dogs", draw)
     for _ in range(2):
         assert len(opened("drawn", data_dir=str(tmp_path)).train) == 22
     assert drawn == [tmp_path / "drawn_cats_and_dogs"]

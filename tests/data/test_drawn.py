@@ -1,11 +1,13 @@
 import contextlib
 import hashlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
 
-from lib.data.drawn import draw_cats_and_dogs
+from lib.data.drawn import draw_cats_and_dogs, fetch
 from lib.data.drawn.others import OTHERS
 from lib.data.drawn.picture import draw_picture
 from lib.errors import UserError
@@ -100,9 +102,34 @@ def test_the_folder_appears_only_when_everything_is_in_it(tmp_path):
 def test_a_place_that_cannot_be_written_is_named_in_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError) as caught:
-        draw_cats_and_dogs(tmp_path / "file" / "drawn", quiet, train=2, validation=2)
-    assert str(tmp_path / "file" / "drawn") in str(caught.value)
+        fetch(tmp_path / "file", quiet)
+    assert str(tmp_path / "file" / "drawn_cats_and_dogs") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_two_processes_that_need_the_set_at_once_draw_it_once(tmp_path, monkeypatch):
+    began, both = threading.Event(), []
+
+    def draw(root, progress):
+        began.set()
+        assert waiting.wait(10)
+        root.mkdir()
+        both.append(root)
+
+    @contextlib.contextmanager
+    def progress(what, total, unit):
+        assert what == "waiting for another process"
+        waiting.set()
+        yield lambda _: None
+
+    waiting = threading.Event()
+    monkeypatch.setattr("lib.data.drawn.dataset.draw_cats_and_dogs", draw)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(fetch, tmp_path, quiet)
+        assert began.wait(10)
+        second = threads.submit(fetch, tmp_path, progress)
+        assert first.result() == second.result() == both[0]
+    assert len(both) == 1
 
 
 def test_the_weights_learned_from_ten_classes_or_more_none_of_them_cat_or_dog():

@@ -82,6 +82,18 @@ def test_a_plot_a_table_or_a_summary_that_cannot_be_written_only_warns(reference
     assert sha256 == reference.outcome.weights_sha256
 
 
+def test_a_report_that_cannot_be_written_ends_the_run_and_is_made_by_the_next_start(
+    reference, tmp_path
+):
+    ended = reference.program.run(tmp_path, fault="write:report.html=ENOSPC")
+    assert ended.code == 1
+    assert "report.html cannot be written (No space left on device)" in ended.stderr
+    assert not (tmp_path / "result.json").exists()
+    reference.program.finish(tmp_path)
+    assert (tmp_path / "report.html").exists()
+    assert Outcome.of(tmp_path) == reference.outcome
+
+
 @pytest.mark.parametrize("place", ["write:config.json", "write:history.csv", "locked"])
 def test_a_folder_that_cannot_be_written_from_the_start_is_one_line(reference, tmp_path, place):
     ended = reference.program.run(tmp_path, fault=f"{place}=ENOSPC")

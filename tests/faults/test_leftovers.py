@@ -16,6 +16,17 @@ def test_what_a_killed_writer_left_is_removed_at_any_depth(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_what_other_processes_are_writing_stays(tmp_path):
+    other = (".evaluation.01234567.partial.json", "explanations/.cat.01234567.partial.png")
+    ours = (".result.01234567.partial.json", "plots/.evaluation.01234567.partial.png")
+    for name in other + ours:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("half")
+    remove_leftovers(tmp_path, of_others=("evaluation", "explanations"))
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(left) == sorted(tmp_path / name for name in other)
+
+
 def test_files_of_others_stay(tmp_path):
     names = [
         "config.json",

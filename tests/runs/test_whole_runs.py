@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -269,3 +270,18 @@ def test_an_evaluation_of_other_pictures_names_their_folder(both_phases, two_cla
     assert (found["directory"], found["count"]) == (str(other), 22)
     assert 0.0 <= found["accuracy"] <= 1.0 and found["loss"] > 0.0
     assert f"{other}: accuracy {found['accuracy']:.4f}" in done.out
+
+
+def test_an_evaluation_lists_the_pictures_that_it_leaves_out(both_phases, two_classes, tmp_path):
+    other = shutil.copytree(two_classes / "train", tmp_path / "other")
+    (other / "ants" / "broken.png").write_bytes(b"")
+    evaluate = ("--phase=evaluate", f"--workdir={both_phases.folder}", f"--test_dir={other}")
+    assert "'ants/broken.png' (the file is empty)" in train(*evaluate, code=1).err
+    listed = both_phases.folder / "evaluation" / "skipped.csv"
+    done = train(*evaluate, "--bad_images=skip")
+    assert f"warning: 1 pictures are left out, see {listed}" in done.out
+    assert listed.read_text() == "file,reason\nants/broken.png,the file is empty\n"
+    assert json.loads((both_phases.folder / "evaluation.json").read_text())["count"] == 22
+    (other / "ants" / "broken.png").unlink()
+    train(*evaluate)
+    assert not listed.exists()

@@ -45,6 +45,12 @@ def test_a_folder_that_is_not_there_holds_none(folder):
     assert newest(folder) is None
 
 
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_one(folder):
+    folder.write_text("in the way")
+    with pytest.raises(UserError, match=r"checkpoints cannot be read \(Not a directory\): make"):
+        Checkpoints(folder, 3).newest_good()
+
+
 def test_the_newest_is_found_and_holds_what_was_saved(folder):
     save(folder, 5, 50, 100)
     assert step_of(newest(folder)) == 100

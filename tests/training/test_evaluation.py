@@ -31,15 +31,21 @@ def step(features):
     return features
 
 
-def batches(logits, labels, size):
-    return [
-        # As a feed does, filled up with what no label belongs to.
-        Batch(
-            tf.constant(np.concatenate([logits[i : i + size], np.full_like(logits[:2], 9.0)])),
-            tf.constant(labels[i : i + size]),
-        )
-        for i in range(0, len(labels), size)
-    ]
+class Feed:
+    """A feed of logits; as a real one does, it fills batches up with what no label belongs to."""
+
+    def __init__(self, logits, labels, size):
+        self.examples = len(labels)
+        self._batches = [
+            Batch(
+                tf.constant(np.concatenate([logits[i : i + size], np.full_like(logits[:2], 9.0)])),
+                tf.constant(labels[i : i + size]),
+            )
+            for i in range(0, len(labels), size)
+        ]
+
+    def __iter__(self):
+        return iter(self._batches)
 
 
 LOGITS = np.float32([[2.0], [-1.0], [0.5], [-3.0], [0.1]])
@@ -48,7 +54,7 @@ LABELS = np.int32([1, 1, 0, 0, 1])
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_figures_are_over_all_pictures_however_they_are_cut_into_batches(size):
-    found = evaluate(batches(LOGITS, LABELS, size), step, Never())
+    found = evaluate(Feed(LOGITS, LABELS, size), step, Never())
     assert found.count == 5
     assert found.predicted.tolist() == [1, 0, 1, 0, 1]
     assert (found.correct, found.accuracy) == (3, 0.6)
@@ -57,7 +63,7 @@ def test_figures_are_over_all_pictures_however_they_are_cut_into_batches(size):
 
 
 def test_each_picture_has_its_own_line_in_the_order_of_the_set():
-    found = evaluate(batches(LOGITS, LABELS, 2), step, Never())
+    found = evaluate(Feed(LOGITS, LABELS, 2), step, Never())
     assert found.labels.tolist() == LABELS.tolist()
     expected = 1 / (1 + np.exp(-LOGITS[:, 0]))
     np.testing.assert_allclose(
@@ -67,7 +73,7 @@ def test_each_picture_has_its_own_line_in_the_order_of_the_set():
 
 def test_three_classes_have_three_probabilities_each():
     logits = np.float32([[5, 0, 0], [0, 5, 0], [0, 0, 5], [5, 0, 0]])
-    found = evaluate(batches(logits, np.int32([0, 1, 2, 2]), 3), step, Never())
+    found = evaluate(Feed(logits, np.int32([0, 1, 2, 2]), 3), step, Never())
     assert found.predicted.tolist() == [0, 1, 2, 0]
     assert found.accuracy == 0.75
     assert found.probabilities.shape == (4, 3)
@@ -76,4 +82,4 @@ def test_three_classes_have_three_probabilities_each():
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_an_evaluation_can_be_stopped_between_any_two_batches(after):
     with pytest.raises(Stopped):
-        evaluate(batches(LOGITS, LABELS, 2), step, After(after))
+        evaluate(Feed(LOGITS, LABELS, 2), step, After(after))

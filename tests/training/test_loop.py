@@ -123,6 +123,22 @@ def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phas
     assert work._evaluation_step.experimental_get_tracing_count() == 1
 
 
+def test_the_bar_goes_on_with_each_step_and_shows_the_last_loss_looked_at(
+    config, dataset, tmp_path, monkeypatch
+):
+    told = []
+
+    @contextlib.contextmanager
+    def recording(description, total, unit):
+        yield lambda count, note="": told.append((count, note.split()[:1]))
+
+    monkeypatch.setattr(loop, "bar", recording)
+    monkeypatch.setattr(loop, "_LOOK_EVERY", 2)
+    with opened(tmp_path, dataclasses.replace(config, head_epochs=1), dataset) as run:
+        loop.train_phase(run, run.config.head)
+    assert told == [(0, []), (4, []), (4, ["loss"]), (2, ["loss"])]
+
+
 @pytest.mark.parametrize("first", [2, 4, 7, 13])
 def test_a_run_that_is_stopped_anywhere_ends_as_if_it_never_was(
     config, dataset, tmp_path, uninterrupted, first

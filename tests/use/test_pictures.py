@@ -47,7 +47,7 @@ def test_files_are_read_in_order_and_those_that_are_no_pictures_say_why(tmp_path
     text = tmp_path / "text.jpg"
     text.write_text("no picture")
     paths = [*good[:5], text, tmp_path / "missing.png", *good[5:]]
-    reads = list(read_ahead(paths, size=8, shown=0, ahead=3))
+    reads = list(read_ahead(paths, size=8, shown=0, limit=3))
     assert [read.path for read in reads] == paths
     levels = [read.pixels[0, 0, 0] for read in reads if not read.fault]
     assert levels == list(range(0, 200, 20))
@@ -57,7 +57,7 @@ def test_files_are_read_in_order_and_those_that_are_no_pictures_say_why(tmp_path
 
 
 def test_what_people_see_keeps_its_shape(tmp_path):
-    (read,) = read_ahead([write_picture(tmp_path / "a.png", size=(500, 250))], 8, 100, ahead=1)
+    (read,) = read_ahead([write_picture(tmp_path / "a.png", size=(500, 250))], 8, 100, limit=1)
     assert read.shown.shape == (50, 100, 3)
     assert read.pixels.shape == (8, 8, 3)
 

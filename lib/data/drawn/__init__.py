@@ -1,5 +1,5 @@
 """The embedded data set: cats and dogs, and what the embedded weights learned from, drawn here."""
 
-from lib.data.drawn.dataset import draw_cats_and_dogs
+from lib.data.drawn.dataset import draw_cats_and_dogs, fetch
 
-__all__ = ["draw_cats_and_dogs"]
+__all__ = ["draw_cats_and_dogs", "fetch"]

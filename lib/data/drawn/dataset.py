@@ -11,11 +11,37 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from lib import Progress, faults
+from lib.alone import alone
 from lib.data.drawn.picture import draw_picture
 from lib.errors import UserError
+from lib.runtime import cores
 
+NAME = "drawn_cats_and_dogs"
 _JPEG_QUALITY = 90
 _MOST_PROCESSES = 8  # a minute of work on two; more would spend it starting up
+
+
+def fetch(data_dir: Path, progress: Progress) -> Path:
+    """Returns the folder of the drawn data set in `data_dir`, drawing it where it is not there yet.
+
+    Processes that do so at once take turns.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    root = data_dir / NAME
+    if not root.exists():
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            with alone(data_dir / f".{NAME}.lock", progress):
+                if not root.exists():
+                    draw_cats_and_dogs(root, progress)
+        except OSError as error:
+            raise UserError(
+                f"cannot draw the data set into {root}: {error.strerror}; choose a folder that can"
+                " be written, with space for 50 MB, with --data_dir=DIR"
+            ) from error
+    return root
 
 
 def draw_cats_and_dogs(
@@ -28,14 +54,14 @@ def draw_cats_and_dogs(
     killed drawing never passes for the data set.
 
     Args:
-        root: the folder to make; it must not exist, or be empty.
+        root: the folder to make, in one that exists; it must not exist, or be empty.
         progress: how the work is reported.
         train: number of training pictures, half of them cats.
         validation: number of validation pictures, half of them cats; numbered after the others.
         seed: another seed gives other pictures.
 
     Raises:
-        UserError: the folder cannot be written.
+        OSError: the folder cannot be written.
     """
     numbers = {"train": range(train // 2), "validation": range(train, train + validation // 2)}
     files = [
@@ -44,31 +70,25 @@ def draw_cats_and_dogs(
         for subject in ("cat", "dog")
         for number in numbers[split]
     ]
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary,
-            progress("drawing", len(files), "pictures") as advance,
-        ):
-            unfinished = Path(temporary, root.name)
-            pictures = jpeg_pictures([(subject, key) for _, subject, key in files])
-            for (name, _, _), jpeg in zip(files, pictures, strict=True):
-                (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
-                (unfinished / name).write_bytes(jpeg)
-                advance(1)
-            faults.point("drawn")
-            os.replace(unfinished, root)
-    except OSError as error:
-        raise UserError(
-            f"cannot draw the data set into {root}: {error.strerror}; choose a folder that can be "
-            "written, with space for 50 MB"
-        ) from error
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary,
+        progress("drawing", len(files), "pictures") as advance,
+    ):
+        unfinished = Path(temporary, root.name)
+        pictures = jpeg_pictures([(subject, key) for _, subject, key in files])
+        for (name, _, _), jpeg in zip(files, pictures, strict=True):
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / name).write_bytes(jpeg)
+            advance(1)
+        os.sync()  # A power cut after the rename must not leave empty pictures behind.
+        faults.point("drawn")
+        os.replace(unfinished, root)
 
 
 def jpeg_pictures(pictures: Sequence[tuple[str, str]]) -> Iterator[bytes]:
     """Draws (subject, key) pairs, see `draw_picture`, in parallel; yields JPEG files in order."""
     with ProcessPoolExecutor(
-        max_workers=min(os.cpu_count() or 1, _MOST_PROCESSES),
+        max_workers=min(cores(), _MOST_PROCESSES),
         # A fork would copy the threads' locks of whatever else the program has started.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_end_with_parent,

@@ -1,7 +1,7 @@
-"""A trained run, opened for use: its classes, and its network with the weights asked for."""
+"""A trained run, opened: its classes, and its network with the weights of a checkpoint."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,9 @@ import tensorflow as tf
 
 from lib.config import Config
 from lib.errors import UserError
-from lib.model.engine import cut
+from lib.model.engine import Engine, cut
 from lib.model.freezing import layer_index
 from lib.model.network import Network, build
-from lib.run_folder import Saved
 from lib.training.checkpoints import Checkpoints, load_checkpoint
 from lib.training.feed import filled_up
 from lib.training.losses import answers
@@ -34,6 +33,7 @@ class Trained:
         network: with the checkpoint's weights.
         trained_from: index of the backbone's first layer that was trained in the phase of these
             weights; None if all of it was frozen.
+        step: how many training steps made these weights.
         checkpoint: the path, without suffix, that they came from.
     """
 
@@ -41,35 +41,66 @@ class Trained:
     classes: tuple[str, ...]
     network: Network
     trained_from: int | None
+    step: int
     checkpoint: Path
 
+    def engine(self) -> Engine:
+        """The network, cut where the phase of its weights cuts it.
 
-def open_trained(folder: Path, saved: Saved, checkpoint: str) -> Trained:
+        So a picture gets the same logits as in the evaluations of that phase, to the last bit.
+        """
+        return cut(self.network, self.trained_from, self.config.engine, self.config.threads)
+
+
+def open_trained(folder: Path, config: Config, classes: Sequence[str], checkpoint: str) -> Trained:
     """Builds the network of a run and gives it the weights of a checkpoint.
 
-    The file of the initial weights is not needed: a checkpoint holds them all.
+    The file of the initial weights is not needed: a checkpoint holds them all. The run may go on
+    meanwhile.
 
     Args:
         folder: of the run.
-        saved: what its `config.json` says.
+        config: what the run is.
+        classes: that it tells apart.
         checkpoint: "best", "latest", or the path of a checkpoint, with or without its suffix.
 
     Raises:
         UserError: there is no such checkpoint, or it is of another network.
     """
-    path = _found(folder, checkpoint)
-    config, classes = saved.config, tuple(saved.facts["classes"])
     network = build(len(classes), config.image_size, config.alpha, config.dropout, config.seed)
+    while True:
+        path = _found(folder, checkpoint)
+        try:
+            return load_trained(network, config, classes, path)
+        except UserError:
+            if _found(folder, checkpoint) == path:  # not just replaced by a newer one
+                raise
+
+
+def load_trained(
+    network: Network, config: Config, classes: Sequence[str], checkpoint: Path
+) -> Trained:
+    """Gives the network of a run the weights of a checkpoint.
+
+    Args:
+        network: of the run.
+        config: what the run is.
+        classes: that it tells apart.
+        checkpoint: its path, without suffix.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another network.
+    """
     state = State()
     try:
-        load_checkpoint(path, model=network.model, state=state)
+        load_checkpoint(checkpoint, model=network.model, state=state)
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(
-            f"--checkpoint={path} cannot be read as one of --workdir={folder}: it is damaged, or of"
-            f" another network than MobileNetV2 of alpha {config.alpha} with {len(classes)} classes"
+            f"the checkpoint {checkpoint} cannot be read: it is damaged, or of another network than"
+            f" MobileNetV2 of alpha {config.alpha} with {len(classes)} classes; give another"
         ) from error
     trained_from = layer_index(network.backbone, config.phase(state.phase_name).trained_from)
-    return Trained(config, classes, network, trained_from, path)
+    return Trained(config, tuple(classes), network, trained_from, int(state.step), checkpoint)
 
 
 def _found(folder: Path, checkpoint: str) -> Path:
@@ -83,7 +114,7 @@ def _found(folder: Path, checkpoint: str) -> Path:
             " at least"
         )
     path = Path(checkpoint).expanduser()
-    for candidate in (path, path.with_suffix("")):
+    for candidate in (path, path.with_suffix("")) if path.name else ():
         if candidate.with_name(f"{candidate.name}.index").is_file():
             return candidate
     raise UserError(
@@ -94,12 +125,11 @@ def _found(folder: Path, checkpoint: str) -> Path:
 
 def make_classifier(trained: Trained) -> Classifier:
     """Builds the function that classifies pictures, as evaluations do to the last bit."""
-    config, network = trained.config, trained.network
-    engine = cut(network, trained.trained_from, config.engine, config.threads)
-    step = make_evaluation_step(engine, network.head)
+    engine = trained.engine()
+    step = make_evaluation_step(engine, trained.network.head)
 
     def classify(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        features = engine.prefix(filled_up(pictures, config.batch_size))
+        features = engine.prefix(filled_up(pictures, trained.config.batch_size))
         return answers(step(features)[: len(pictures)])
 
     return classify

@@ -1,0 +1,35 @@
+"""Work that one process does while others wait for it."""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from lib import Progress
+
+
+@contextlib.contextmanager
+def alone(lock_file: Path, progress: Progress) -> Iterator[None]:
+    """Holds a lock, which the system takes back from a process that is killed.
+
+    Args:
+        lock_file: made where it is missing, and left there.
+        progress: told of the seconds that another process is waited for.
+    """
+    with open(lock_file, "w") as lock:
+        if not _locked(lock):
+            with progress("waiting for another process", 0, "seconds") as advance:
+                while not _locked(lock):
+                    time.sleep(1)
+                    advance(1)
+        yield
+
+
+def _locked(lock: IO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
