@@ -61,7 +61,8 @@ def load_pretrained(
     except (ValueError, KeyError) as error:
         raise UserError(
             f"--weights={weights} does not fit MobileNetV2 without top at --alpha={alpha}"
-            f" ({_first_sentence(error)}): give the --alpha that the file was made with, or another file"
+            f" ({_first_sentence(error)}): give the --alpha that the file was made with, or another"
+            " file"
         ) from error
 
 
