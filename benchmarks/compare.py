@@ -1,7 +1,7 @@
 """Thaw beside its peers, Keras' `fit` and PyTorch with timm: the whole recipe, as a table.
 
-    python -m venv /tmp/peers && /tmp/peers/bin/pip install -r benchmarks/requirements.txt
-    python -m benchmarks.compare --torch_python=/tmp/peers/bin/python --output=comparison.md
+    python -m venv PEERS && PEERS/bin/pip install -r benchmarks/requirements.txt
+    python -m benchmarks.compare --torch_python=PEERS/bin/python --output=comparison.md
 
 The same pictures, weights and numbers of threads, one process after the other, the programs taking
 turns. About an hour on two cores with the defaults.

@@ -3,7 +3,7 @@
     python -m benchmarks.scaling --output=scaling.md
 
 One epoch of each phase, each size on its own. The larger sets repeat pictures under other names.
-About half an hour on two cores with the defaults.
+About ten minutes on two cores with the defaults.
 """
 
 import argparse

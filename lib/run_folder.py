@@ -216,6 +216,6 @@ def report_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
     path = folder / _SKIPPED
     if skipped:
         write_csv(path, ("file", "reason"), skipped)
-        say(f"warning: {len(skipped)} pictures are left out, see {path}")
+        say(f"warning: pictures left out: {len(skipped)}; see {path}")
     else:
         path.unlink(missing_ok=True)

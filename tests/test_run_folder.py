@@ -186,7 +186,7 @@ def test_what_there_is_to_train_on_is_said(tmp_path, capsys):
 def test_pictures_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys):
     odd = os.fsdecode(b"ants/\xff.jpg")  # no UTF-8
     report_findings(tmp_path, dataset(skipped=(("ants/a, b.jpg", "it is empty"), (odd, "so"))))
-    assert "2 pictures are left out, see" in capsys.readouterr().out
+    assert "pictures left out: 2; see" in capsys.readouterr().out
     listed = (tmp_path / "skipped.csv").read_bytes()
     assert listed == b'file,reason\n"ants/a, b.jpg",it is empty\nants/\xff.jpg,so\n'
 

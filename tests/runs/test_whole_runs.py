@@ -279,7 +279,7 @@ def test_an_evaluation_lists_the_pictures_that_it_leaves_out(both_phases, two_cl
     assert "'ants/broken.png' (the file is empty)" in train(*evaluate, code=1).err
     listed = both_phases.folder / "evaluation" / "skipped.csv"
     done = train(*evaluate, "--bad_images=skip")
-    assert f"warning: 1 pictures are left out, see {listed}" in done.out
+    assert f"warning: pictures left out: 1; see {listed}" in done.out
     assert listed.read_text() == "file,reason\nants/broken.png,the file is empty\n"
     assert json.loads((both_phases.folder / "evaluation.json").read_text())["count"] == 22
     (other / "ants" / "broken.png").unlink()
