@@ -102,12 +102,12 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
     config = run_folder.continued(folder, flags.configuration(before.config), before)
     if test_dir:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
-        run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
     else:
         dataset = open_dataset(config, bar)
         found = {"data_sha256": dataset.sha256, "classes": list(dataset.classes)}
         run_folder.require_same(folder, before.facts, found)
         subset = dataset.test
+    run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
     rival = against and open_rival(Path(against), before, subset, not test_dir, bar)
 
     runtime.start(config.threads, config.seed)

@@ -91,8 +91,10 @@ def _one_connection(
 ) -> None:
     version = _remembered(part)
     start = _size(part) if version and version.url == url else 0
-    if version and 0 < start == version.size:
-        return  # Stopped after the last byte.
+    if version and 0 < start == version.size:  # Stopped after the last byte.
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        return
     response, start = _begin(url, start, version, answer_within)
     with response:
         # The length is None where the server announces none; what it sends is then taken as whole.

@@ -112,8 +112,8 @@ def saved(folder: Path) -> Saved | None:
     if unknown := flags.keys() - default.keys():
         raise UserError(
             f"{folder / CONFIG} has flags that this version does not know"
-            f" ({', '.join(sorted(unknown))}): go on with the version that made it, commit"
-            f" {found.made_by.get('commit')}"
+            f" ({', '.join(sorted(unknown))}): go on with the version that made it"
+            + (f", commit {commit}" if (commit := found.made_by.get("commit")) else "")
         )
     return dataclasses.replace(found, flags=flags)
 
@@ -203,7 +203,8 @@ def report_findings(folder: Path, dataset: Dataset) -> None:
     )
     for one, other in dataset.leaks:
         say(f"warning: {one} and {other} are the same picture, in different splits")
-    report_skipped(folder, dataset.skipped)
+    if dataset.skipped:
+        report_skipped(folder, dataset.skipped)
 
 
 def report_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:

@@ -42,15 +42,6 @@ def test_only_flags_that_differ_are_shown(tmp_path):
     assert compare.flag_rows(same) == [["flags and data", "the same", "the same"]]
 
 
-def test_a_flag_younger_than_a_run_counts_as_its_default(tmp_path):
-    old = make_run(tmp_path / "old")
-    config = json.loads((old / "config.json").read_text())
-    del config["flags"]["histograms"]
-    (old / "config.json").write_text(json.dumps(config))
-    runs = compare.load([old, make_run(tmp_path / "new")])
-    assert compare.flag_rows(runs)[0][0] == "flags and data"
-
-
 def test_a_run_that_is_still_trained_has_curves_and_no_results(tmp_path):
     runs = compare.load([make_run(tmp_path / "a"), make_run(tmp_path / "b", epochs=5)])
     rows = {row[0].strip(): row[1:] for row in compare.result_rows(runs)}

@@ -104,11 +104,14 @@ def test_a_damaged_configuration_is_an_error_of_one_line(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
-def test_a_run_of_a_version_with_other_flags_is_an_error_that_names_them(tmp_path):
+@pytest.mark.parametrize(("commit", "said"), [("0123", "made it, commit 0123"), (None, "made it")])
+def test_a_run_of_a_version_with_other_flags_is_an_error_that_names_them(tmp_path, commit, said):
     run_folder.save(tmp_path, Config(), {})
-    text = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(text.replace('"alpha"', '"breadth"'))
-    with pytest.raises(UserError, match=r"does not know \(breadth\): go on with the version that"):
+    written = json.loads((tmp_path / "config.json").read_text())
+    written["flags"]["breadth"] = written["flags"].pop("alpha")
+    written["made_by"]["commit"] = commit
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(UserError, match=rf"does not know \(breadth\): .* version that {said}$"):
         run_folder.saved(tmp_path)
 
 

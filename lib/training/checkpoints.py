@@ -100,7 +100,8 @@ class Checkpoints:
             UserError: there are checkpoints, and none is good; nothing is touched.
         """
         damaged: list[tuple[Path, str]] = []
-        for path in self._finished():
+        finished = self._finished()
+        for path in finished:
             fault = _fault(path)
             if fault is None:
                 for bad, why in damaged:
@@ -108,6 +109,8 @@ class Checkpoints:
                     say(f"Checkpoint {bad} cannot be used ({why}){done}")
                 return path
             damaged.append((path, fault))
+        if not set_aside and self._finished() != finished:
+            return self.newest_good(set_aside)  # The run goes on, and has replaced them meanwhile.
         if damaged:
             raise UserError(
                 f"no checkpoint in {self._folder} can be used; of the newest, {damaged[0][1]};"

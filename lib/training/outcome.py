@@ -128,7 +128,7 @@ def evaluate_best(
     evaluation = evaluate_trained(best, subset, stop)
     for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(best.network)):
         plots.save(figure, folder / "evaluation" / f"{name}.png")
-        release_memory()  # as above
+        release_memory()  # A figure refers to itself, so it would stay while others are drawn.
     found = {"directory": directory, "step": best.step, **summary(evaluation, subset.classes)}
     say(_sentence(directory or "Test set", evaluation, best.step))
     if rival:

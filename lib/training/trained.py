@@ -97,7 +97,8 @@ def load_trained(
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"the checkpoint {checkpoint} cannot be read: it is damaged, or of another network than"
-            f" MobileNetV2 of alpha {config.alpha} with {len(classes)} classes; give another"
+            f" MobileNetV2 of alpha {config.alpha} with {len(classes)} classes; restore it from a"
+            " copy, or give another where there is a flag for it"
         ) from error
     trained_from = layer_index(network.backbone, config.phase(state.phase_name).trained_from)
     return Trained(config, tuple(classes), network, trained_from, int(state.step), checkpoint)

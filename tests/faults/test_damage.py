@@ -81,6 +81,16 @@ def test_without_a_whole_one_it_stops_and_touches_nothing(reference, stopped, tm
     assert contents(workdir) == before
 
 
+def test_without_the_best_checkpoint_there_is_no_result(reference, tmp_path):
+    workdir = shutil.copytree(reference.folder, tmp_path / "run")
+    (workdir / "result.json").unlink()
+    shutil.rmtree(workdir / "best")
+    ended = reference.program.run(workdir)
+    assert ended.code == 1
+    assert f"{workdir}/best does not hold the weights of step" in ended.stderr
+    assert not (workdir / "result.json").exists()
+
+
 @pytest.fixture
 def two_checkpoints(tmp_path):
     """A folder with checkpoints of a variable that is 1.0 at step 1 and 2.0 at step 2."""

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from lib.reporting.judged import Judged
+from lib.reporting.judged import Judged, percent
 
 
 def judged(labels, probabilities):
@@ -40,3 +41,18 @@ def test_words_are_those_of_the_classes():
 
 def test_first_is_no_more_than_there_are():
     assert SOME.first(2).tolist() == [0, 1] and len(SOME.first(99)) == 5
+
+
+@pytest.mark.parametrize(
+    ("probability", "decimals", "said"),
+    [
+        (0.994, 0, "99 %"),
+        (0.996, 0, ">99 %"),
+        (1.0, 0, ">99 %"),
+        (0.9994, 1, "99.9 %"),
+        (0.9996, 1, ">99.9 %"),
+        (0.5, 1, "50.0 %"),
+    ],
+)
+def test_rounding_makes_no_certainty(probability, decimals, said):
+    assert percent(probability, decimals) == said

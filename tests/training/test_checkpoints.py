@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from lib.errors import UserError
+from lib.training import checkpoints as module
 from lib.training.checkpoints import Checkpoints, TracedCheckpoint, load_checkpoint, step_of
 
 
@@ -43,6 +44,21 @@ def kept_steps(folder):
 
 def test_a_folder_that_is_not_there_holds_none(folder):
     assert newest(folder) is None
+
+
+def test_who_only_reads_gets_the_checkpoint_that_replaced_the_one_just_looked_at(
+    folder, monkeypatch
+):
+    save(folder, 1, keep=1)
+    digest = module._digest
+
+    def after_the_next_epoch(file):
+        monkeypatch.setattr(module, "_digest", digest)
+        save(folder, 2, keep=1)
+        return digest(file)
+
+    monkeypatch.setattr(module, "_digest", after_the_next_epoch)
+    assert step_of(Checkpoints(folder, 1).newest_good(set_aside=False)) == 2
 
 
 def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_one(folder):

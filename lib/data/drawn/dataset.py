@@ -39,7 +39,7 @@ def fetch(data_dir: Path, progress: Progress) -> Path:
         except OSError as error:
             raise UserError(
                 f"cannot draw the data set into {root}: {error.strerror}; choose a folder that can"
-                " be written, with space for 50 MB, with --data_dir=DIR"
+                " be written, with space for 50 MB"
             ) from error
     return root
 
