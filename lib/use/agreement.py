@@ -59,9 +59,9 @@ def agreements(
     """
     positions = np.arange(len(subset))
     batches = np.split(positions, positions[batch_size::batch_size])
-    told = [classify(subset.pixels(batch)) for batch in batches]
-    predicted = np.concatenate([classes for classes, _ in told])
-    expected = np.concatenate([probabilities for _, probabilities in told])
+    of_run = [classify(subset.pixels(batch)) for batch in batches]
+    predicted = np.concatenate([classes for classes, _ in of_run])
+    expected = np.concatenate([probabilities for _, probabilities in of_run])
     paths = [subset.store.pictures[row].path for row in subset.rows]
     results = []
     for way in ways:
@@ -77,13 +77,15 @@ def agreements(
                 seconds.append(perf_counter() - began)
                 advance(1)
         # What was not told is no class at all: never that of the run, and never right.
-        labels = np.where(np.isfinite(given).all(axis=1), np.argmax(given, axis=1), -1)
+        told = np.isfinite(given)
+        labels = np.where(told.all(axis=1), np.argmax(given, axis=1), -1)
+        differences = np.abs(given - expected)
         results.append(
             Agreement(
                 takes=way.name,
                 pictures=len(paths),
                 disagreeing=int(np.sum(labels != predicted)),
-                largest_difference=float(np.nanmax(np.abs(given - expected))),
+                largest_difference=float(np.max(differences, where=told, initial=0.0)),
                 accuracy=float(np.mean(labels == subset.labels)),
                 accuracy_of_run=float(np.mean(predicted == subset.labels)),
                 milliseconds=float(1000 * np.median(seconds)),

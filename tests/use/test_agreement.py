@@ -63,4 +63,4 @@ def test_the_largest_difference_is_of_any_class(subset):
 
 def test_what_is_no_number_does_not_agree(subset):
     found = compared(subset, lambda probabilities: probabilities * np.nan)
-    assert (found.disagreeing, found.accuracy) == (16, 0.0)
+    assert (found.disagreeing, found.accuracy, found.largest_difference) == (16, 0.0, 0.0)
