@@ -105,6 +105,8 @@ class _PhaseLoop:
         self._run.reports.layers(self._phase.name, layer_table(self._run.network), self._first_step)
         graph = self._train_step.get_concrete_function().graph
         self._run.reports.graph(self._phase.name, graph, self._first_step)
+        # Building is no epoch's time, or the next ones would be expected to take as long.
+        self._spend(training=False)
         try:
             if not state.journal.history:
                 self._evaluate_untrained()

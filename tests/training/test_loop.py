@@ -123,6 +123,29 @@ def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phas
     assert work._evaluation_step.experimental_get_tracing_count() == 1
 
 
+def test_the_building_of_a_phase_counts_for_the_phase_and_for_no_epoch(
+    config, dataset, tmp_path, monkeypatch
+):
+    clock = [0.0]
+
+    def monotonic():
+        clock[0] += 1.0
+        return clock[0]
+
+    def slow(network):
+        clock[0] += 1000.0
+        return []
+
+    with opened(tmp_path, dataclasses.replace(config, head_epochs=1), dataset) as run:
+        loop.train_phase(run, run.config.head)
+        monkeypatch.setattr(loop, "monotonic", monotonic)
+        monkeypatch.setattr(loop, "layer_table", slow)
+        loop.train_phase(run, run.config.finetune)
+        journal = run.state.journal
+    assert journal.history[-1].seconds < 1000.0 < journal.seconds["finetune"]
+    assert journal.training_seconds["finetune"] < 1000.0
+
+
 def test_the_bar_goes_on_with_each_step_and_shows_the_last_loss_looked_at(
     config, dataset, tmp_path, monkeypatch
 ):
