@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lib.runtime import peak_memory_mb
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -62,5 +64,4 @@ def cost_of(command: Sequence[str | Path], environment: Mapping[str, str] | None
         if process.returncode:
             tail = "".join(errors.readlines()[-20:])
             sys.exit(f"{' '.join(map(str, command))}: exit code {process.returncode}\n{tail}")
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return Cost(output.read(), seconds, usage.ru_maxrss / unit)
+        return Cost(output.read(), seconds, peak_memory_mb(usage))

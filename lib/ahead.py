@@ -21,8 +21,8 @@ def ahead(
     Args:
         function: is called by several threads at once.
         arguments: taken one by one, by the caller's own thread, as results are asked for.
-        results: how many are computed, or wait, while another is in use. By default two: one alone
-            would leave processors idle wherever a part of it is done by one thread.
+        results: how many are computed, or wait, while another is in use, at least one. By default
+            two: one alone would leave processors idle wherever one thread does a part of it.
         threads: that compute.
     """
     arguments = iter(arguments)

@@ -203,7 +203,7 @@ def report_findings(folder: Path, dataset: Dataset) -> None:
     )
     for one, other in dataset.leaks:
         say(f"warning: {one} and {other} are the same picture, in different splits")
-    if dataset.skipped:
+    if dataset.skipped:  # Else a list stays: that these are the run's pictures is not known yet.
         report_skipped(folder, dataset.skipped)
 
 

@@ -105,10 +105,10 @@ def release_memory() -> None:
         trim(0)
 
 
-def peak_memory_mb() -> float:
-    """The largest resident set of this process so far, in MiB."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+def peak_memory_mb(usage: resource.struct_rusage | None = None) -> float:
+    """The largest resident set of this process so far, or of that whose usage is given, in MiB."""
+    usage = usage or resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def provenance() -> dict[str, str | None]:

@@ -58,7 +58,7 @@ class Evaluation:
 
 
 def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> Evaluation:
-    """Runs a whole set through the network.
+    """Runs a whole set through the network; nothing is read from the device before the end.
 
     Args:
         feed: the set.
