@@ -6,6 +6,7 @@ Everything else receives a `lib.config.Config`.
 
 import dataclasses
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from absl import app
@@ -13,8 +14,11 @@ from absl import flags as absl_flags
 
 from flags import data, model, phases, run
 from lib.config import Config, resolved
+from lib.errors import UserError
 
 __all__ = ["configuration", "data", "model", "parse", "phases", "run"]
+
+_HELP = ("--help", "-help", "--helpfull", "--helpshort", "-h", "-?")
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -28,11 +32,17 @@ def parse(argv: Sequence[str]) -> list[str]:
     """
     app.define_help_flags()
     try:
+        phases.define(argv[1:])
+        if any(argument in _HELP for argument in argv[1:]):
+            print(_help())
+            sys.exit(0)
         rest = absl_flags.FLAGS(list(argv))
-    except absl_flags.Error as error:
+        if len(rest) > 1:
+            raise UserError(f"unexpected argument {rest[1]!r}: every option starts with --")
+        configuration()
+        _require_phase(run.PHASE.value)
+    except (absl_flags.Error, UserError) as error:
         sys.exit(_refuse(str(error)))
-    if len(rest) > 1:
-        sys.exit(_refuse(f"unexpected argument {rest[1]!r}: every option starts with --"))
     return rest
 
 
@@ -42,6 +52,28 @@ def _refuse(problem: str) -> int:
     return 2
 
 
+def _require_phase(name: str) -> None:
+    known = ["all", *phases.PHASES.value, "evaluate"]
+    if name not in known:
+        raise UserError(f"--phase={name}: expected one of {', '.join(known)}")
+
+
+def _help() -> str:
+    """All flags by topic, and what the words in their values can be."""
+    from lib.registries import REGISTRIES  # it imports TensorFlow, for which nobody else waits
+
+    topics = [absl_flags.FLAGS.module_help(module) for module in (run, data, model, phases)]
+    chapters = [
+        f"{title}:\n"
+        + "\n".join(
+            textwrap.fill(f"{signature}: {line}", 96, initial_indent="  ", subsequent_indent="      ")
+            for signature, line in registry.describe()
+        )
+        for title, registry in REGISTRIES.items()
+    ]
+    return "\n".join([sys.modules["__main__"].__doc__ or "", *topics, *chapters])
+
+
 def configuration(run: Config | None = None) -> Config:
     """The configuration that the parsed flags add up to: a field is a flag of the same name.
 
@@ -49,8 +81,10 @@ def configuration(run: Config | None = None) -> Config:
         run: where given, the configuration of a run, which stands for the flags that were not set.
     """
     parsed = absl_flags.FLAGS
-    names = [field.name for field in dataclasses.fields(Config)]
-    if run is None:
-        return resolved(Config(**{name: parsed[name].value for name in names}))
+    base = run or Config()
+    names = [field.name for field in dataclasses.fields(Config) if field.name != "phases"]
     given = {name: parsed[name].value for name in names if parsed[name].present}
-    return resolved(dataclasses.replace(run, **given))
+    if "plugin" in given:
+        given["plugin"] = tuple(given["plugin"])
+    asked = phases.phases(run.phases if run else ())
+    return resolved(dataclasses.replace(base, **given, phases=asked))

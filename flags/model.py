@@ -13,9 +13,10 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "from_run",
     Config.from_run,
-    "folder of another run: fine-tune the network that its head phase ended with, in place of"
-    " training a head here; its evaluation is epoch 0",
+    "folder of another run: begin with the network that a phase of it ended with, in place of"
+    " training that phase and those before it here; its evaluation is epoch 0",
 )
+flags.DEFINE_string("from_phase", Config.from_phase, "which phase of --from_run that is")
 flags.DEFINE_float("alpha", Config.alpha, "width of MobileNetV2, 1.0 being the paper's")
 flags.register_validator(
     "alpha", lambda alpha: 0.1 <= alpha <= 2.0, message="expected a width from 0.1 to 2.0"
@@ -30,4 +31,21 @@ flags.DEFINE_enum(
     ["auto", "plain"],
     "how the network is computed: the fastest way that equals it (auto), or as Keras has it"
     " (plain), for comparison",
+)
+flags.DEFINE_string(
+    "loss", Config.loss, "what training makes smaller: cross_entropy(label_smoothing=0.1), ..."
+)
+flags.DEFINE_string(
+    "class_weights",
+    Config.class_weights,
+    "how much the pictures of each class count in the loss: none, balanced, or cats:1,dogs:2",
+)
+flags.DEFINE_float(
+    "ema",
+    Config.ema,
+    "evaluate, predict and export with an exponential moving average of the trained weights, which"
+    " keeps this part of itself at each step, such as 0.999 [0: with the weights themselves]",
+)
+flags.register_validator(
+    "ema", lambda decay: 0.0 <= decay < 1.0, message="expected a part from 0 to below 1"
 )

@@ -2,14 +2,13 @@
 
 from absl import flags
 
-from lib.config import PHASES, Config
+from lib.config import Config
 
-PHASE = flags.DEFINE_enum(
+PHASE = flags.DEFINE_string(
     "phase",
     "all",
-    ["all", *PHASES, "evaluate"],
-    "what to do: all phases and the test set; one phase; or the test set only, from the best"
-    " checkpoint",
+    "what to do: all phases and the test set; the phases up to that of this name; or evaluate: the"
+    " test set only, from the best checkpoint",
 )
 flags.DEFINE_string(
     "workdir",
@@ -43,6 +42,18 @@ flags.DEFINE_integer(
     " always one to go back to",
     lower_bound=2,
 )
+flags.DEFINE_integer(
+    "log_every",
+    Config.log_every,
+    "steps between two points of the curves within an epoch, in TensorBoard",
+    lower_bound=1,
+)
+flags.DEFINE_multi_string(
+    "plugin",
+    list(Config.plugin),
+    "a Python file that registers more operations, losses, measures or schedules; may be given"
+    " several times",
+)
 flags.DEFINE_boolean(
     "skip_nonfinite",
     Config.skip_nonfinite,
@@ -63,9 +74,9 @@ AGAINST = flags.DEFINE_string(
     None,
     "with --phase=evaluate: the folder of another run, to be compared on the same pictures",
 )
-for _only in ("test_dir", "against"):
+for _only in (TEST_DIR, AGAINST):
     flags.register_multi_flags_validator(
-        ["phase", _only],
-        lambda given, name=_only: given[name] is None or given["phase"] == "evaluate",
-        message=f"--{_only} is for --phase=evaluate",
+        ["phase", _only.name],
+        lambda given, name=_only.name: given[name] is None or given["phase"] == "evaluate",
+        message=f"--{_only.name} is for --phase=evaluate",
     )

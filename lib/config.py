@@ -1,36 +1,52 @@
 """What a run is: every choice that makes it this run and no other."""
 
 import dataclasses
+import json
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
 
-PHASES = ("head", "finetune")
+RESERVED = ("all", "evaluate", "start")  # words that stand for something else than a phase
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One stretch of training with an optimizer of its own.
+    """One stretch of training with an optimizer of its own; each field is a flag `--<name>_<field>`.
 
     Attributes:
-        name: "head" or "finetune".
-        epochs: how many passes over the training pictures.
-        optimizer: the name of a Keras optimizer.
+        name: of the phase.
+        epochs: how many passes over the training pictures, at most.
+        thaw: what of the backbone is trained, see `lib.model.freezing.first_trained`.
+        optimizer: spec of a Keras optimizer.
         learning_rate: its rate; the peak rate where the schedule is not constant.
-        schedule: "constant" or "cosine" (linear warm-up over the first tenth, then to zero).
-        trained_from: the backbone's first trained layer, by index or by name; None freezes it all.
+        schedule: spec of the course of the learning rate.
+        layer_decay: the updates of a block are scaled by this factor per block below the head.
         views: augmented views of each picture that the epochs repeat in turn; 0: always new ones.
+        patience: epochs without a better validation accuracy after which it ends; 0: never.
+        restore_best: whether it ends with the weights of its best epoch instead of the last.
     """
 
     name: str
-    epochs: int
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    trained_from: int | str | None
+    epochs: int = 10
+    thaw: int | str = 100
+    optimizer: str = "rmsprop"
+    learning_rate: float = 1e-5
+    schedule: str = "constant"
+    layer_decay: float = 1.0
     views: int = 0
+    patience: int = 0
+    restore_best: bool = False
+
+
+def default_phase(name: str) -> Phase:
+    """A phase as it is where no flag says otherwise; every one but the head is fine-tuning."""
+    if name == "head":
+        return Phase(name, thaw="none", optimizer="adam", learning_rate=1e-4)
+    return Phase(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +59,7 @@ class Config:
     workdir: str = ""  # resolved to runs/<dataset> where empty
     seed: int = 0
     threads: int = 0  # resolved to the run's own number, for a new run to all cores
+    plugin: tuple[str, ...] = ()
 
     dataset: str = "cats_and_dogs"
     data_dir: str = ""  # resolved to the per-user cache where empty
@@ -54,68 +71,72 @@ class Config:
 
     batch_size: int = 32
     image_size: int = 160
-    rotation: float = 0.2
+    augment: str = "flip|rotate(0.2)"
 
     weights: str = "imagenet"
     from_run: str | None = None
+    from_phase: str = "head"
     alpha: float = 1.0
     dropout: float = 0.2
     engine: str = "auto"
 
-    head_epochs: int = 10
-    head_optimizer: str = "adam"
-    head_learning_rate: float = 1e-4
-    head_schedule: str = "constant"
-    head_views: int = 0
-
-    finetune_epochs: int = 10
-    finetune_optimizer: str = "rmsprop"
-    finetune_learning_rate: float = 1e-5
-    finetune_schedule: str = "constant"
-    fine_tune_at: int | str = 100
+    loss: str = "cross_entropy"
+    class_weights: str = "none"
+    ema: float = 0.0
+    phases: tuple[Phase, ...] = (default_phase("head"), default_phase("finetune"))
 
     checkpoint_every: int = 50
     keep_checkpoints: int = 3
+    log_every: int = 10
     skip_nonfinite: bool = False
     histograms: bool = False
 
-    @property
-    def head(self) -> Phase:
-        """The first phase: a new head on the frozen backbone."""
-        return Phase(
-            "head",
-            self.head_epochs,
-            self.head_optimizer,
-            self.head_learning_rate,
-            self.head_schedule,
-            trained_from=None,
-            views=self.head_views,
-        )
-
-    @property
-    def finetune(self) -> Phase:
-        """The second phase: the top of the backbone thawed."""
-        return Phase(
-            "finetune",
-            self.finetune_epochs,
-            self.finetune_optimizer,
-            self.finetune_learning_rate,
-            self.finetune_schedule,
-            trained_from=self.fine_tune_at,
-        )
-
     def phase(self, name: str) -> Phase:
-        """The phase of that name, one of `PHASES`."""
-        return {"head": self.head, "finetune": self.finetune}[name]
+        """The phase of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {phase.name: phase for phase in self.phases}[name]
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a mapping of flag names to plain values."""
-        return dataclasses.asdict(self)
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Config":
         """The configuration that `to_json` gave."""
-        return cls(**values)
+        phases = tuple(Phase(**phase) for phase in values["phases"])
+        return cls(**values | {"phases": phases, "plugin": tuple(values["plugin"])})
+
+
+def setting(name: str, value: object = None) -> str:
+    """How a setting is spelt where a person gives it, as `--name` or `--name=value`."""
+    return f"--{name}" if value is None else f"--{name}={value}"
+
+
+def require_phase_names(names: Sequence[str]) -> None:
+    """Finds out whether a list of phases can be one.
+
+    Raises:
+        UserError: it is empty, a name stands twice, or one cannot be the name of a phase.
+    """
+    received = setting("phases", ",".join(names))
+    if not any(names):
+        raise UserError(f"{received}: expected the name of a phase at least, such as head")
+    for name in names:
+        if name in RESERVED:
+            raise UserError(
+                f"{received}: {name!r} has another meaning; expected other names than"
+                f" {', '.join(RESERVED)}"
+            )
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
+            raise UserError(
+                f"{received}: {name!r} cannot be the name of a phase; expected lower-case letters,"
+                " digits and underscores, separated by commas"
+            )
+        if names.count(name) > 1:
+            raise UserError(f"{received}: {name!r} stands there twice; give each its own name")
 
 
 def user_cache() -> Path:
@@ -148,39 +169,36 @@ def resolved(config: Config) -> Config:
     dataset = config.dataset
     if dataset not in ("cats_and_dogs", "drawn"):
         dataset = str(Path(dataset).expanduser().absolute())
-    if config.from_run:  # The head is trained already, in that run.
+    if config.from_run:  # These phases are finished already, in that run.
         source = str(Path(config.from_run).expanduser().absolute())
-        config = dataclasses.replace(config, from_run=source, head_epochs=0)
+        names = [phase.name for phase in config.phases]
+        begun = names.index(config.from_phase) + 1 if config.from_phase in names else 0
+        done = tuple(dataclasses.replace(phase, epochs=0) for phase in config.phases[:begun])
+        phases = (*done, *config.phases[begun:])
+        config = dataclasses.replace(config, from_run=source, phases=phases)
     return dataclasses.replace(
         config,
         dataset=dataset,
         workdir=str(Path(config.workdir or f"runs/{Path(dataset).name}").expanduser()),
         data_dir=str(Path(config.data_dir or user_cache()).expanduser().absolute()),
+        plugin=tuple(str(Path(path).expanduser().absolute()) for path in config.plugin),
     )
 
 
 # Where things are kept, how much of them, and how often state is written.
 HOUSEKEEPING = frozenset(
     {"workdir", "data_dir", "dataset_url", "memory_mb", "bad_images", "histograms"}
-    | {"checkpoint_every", "keep_checkpoints"}
+    | {"checkpoint_every", "keep_checkpoints", "log_every"}
 )
 
 # What may differ between two starts of one run without making it another one. The number of
-# threads changes the last bits, so it is warned of. Data and weights are compared by content, not
-# by the path they were read from. Updates may be skipped from the step on at which the run has
-# failed.
+# threads changes the last bits, so it is warned of. Data, weights and plugins are compared by
+# content, not by the path they were read from; phases one by one, as those that have not begun may
+# still change. Updates may be skipped from the step on at which the run has failed.
 NOT_IDENTITY = (
     HOUSEKEEPING
-    | {"dataset", "weights", "from_run", "threads"}
-    | {"skip_nonfinite", "head_epochs", "finetune_epochs"}
-)
-
-
-# What belongs to fine-tuning alone: free to be changed until it begins.
-OF_FINETUNE = frozenset(
-    field.name
-    for field in dataclasses.fields(Config)
-    if field.name.startswith("finetune_") or field.name == "fine_tune_at"
+    | {"dataset", "weights", "from_run", "from_phase", "plugin", "threads"}
+    | {"skip_nonfinite", "phases"}
 )
 
 
