@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from lib.model import folding
-from lib.model.freezing import block, layer_index
+from lib.model.freezing import block
 from lib.model.interpreters import interpreted
 from lib.model.network import Network, as_network_input
 
@@ -61,10 +61,10 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
 
     def end(features: tf.Tensor) -> tf.Tensor:
         # With the whole backbone frozen, pooling is frozen too, and its output far smaller.
-        return _pooled(narrow(features)) if trained_from is None else narrow(features)
+        return network.pool(narrow(features)) if trained_from is None else narrow(features)
 
     def suffix(features: tf.Tensor) -> tf.Tensor:
-        return above(features) if trained_from is None else _pooled(above(features))
+        return above(features) if trained_from is None else network.pool(above(features))
 
     on_processor = not tf.config.list_physical_devices("GPU")
     if kind == "auto" and on_processor:
@@ -118,7 +118,8 @@ def _folded(backbone: keras.Model, first: int | None) -> tuple[Part, Part, Part]
     """
     lower = backbone.layers[1:first]
     upper = [] if first is None else backbone.layers[first:]
-    narrow = layer_index(backbone, _NARROW) - 1  # the input is not in the lower part
+    names = [layer.name for layer in backbone.layers]
+    narrow = names.index(_NARROW) - 1  # the input is not in the lower part
     constants = folding.constants(lower)
 
     def part(layers: Sequence[keras.layers.Layer]) -> Part:
@@ -129,7 +130,3 @@ def _folded(backbone: keras.Model, first: int | None) -> tuple[Part, Part, Part]
         part(lower[narrow:]),
         lambda features: folding.evaluate(upper, features),
     )
-
-
-def _pooled(feature_map: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(feature_map, axis=(1, 2))

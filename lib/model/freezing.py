@@ -3,35 +3,50 @@
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Sequence
 
 import keras
 
+from lib.config import Phase, setting
 from lib.errors import UserError
 from lib.model.network import Network
 
 
-def layer_index(backbone: keras.Model, layer: int | str | None) -> int | None:
-    """The index of a layer given by its index or its name; None stays None.
+def first_trained(backbone: keras.Model, phase: Phase) -> int | None:
+    """The index of the backbone's first layer that a phase trains; None where it freezes all.
+
+    `phase.thaw` is `none`, `all`, the index or the name of a layer, the name of a block, or the top
+    share of the layers in per cent: `35%` are the last 54 of 154.
 
     Raises:
-        UserError: there is no such layer; near names are listed.
+        UserError: it names nothing; near names are listed.
     """
-    if layer is None:
+    thaw, layers = phase.thaw, [layer.name for layer in backbone.layers]
+    received = setting(f"{phase.name}_thaw", thaw)
+    if thaw == "none":
         return None
-    names = [each.name for each in backbone.layers]
-    if isinstance(layer, int):
-        if not 0 <= layer < len(names):
+    if thaw == "all":
+        return 0
+    if isinstance(thaw, int):
+        if not 0 <= thaw < len(layers):
             raise UserError(
-                f"--fine_tune_at={layer}: the backbone has layers 0 to {len(names) - 1};"
-                " give one of these, or a layer's name such as block_13_expand"
+                f"{received}: the backbone has layers 0 to {len(layers) - 1}; give one of these, or"
+                " the name of a layer or block such as block_13"
             )
-        return layer
-    if layer not in names:
-        near = difflib.get_close_matches(layer, names, n=4, cutoff=0.4)
-        hint = f"near it: {', '.join(near)}" if near else f"such as {names[100]}"
-        raise UserError(f"--fine_tune_at={layer}: the backbone has no layer of that name; {hint}")
-    return names.index(layer)
+        return thaw
+    if share := re.fullmatch(r"(\d+(?:\.\d*)?)%", thaw):
+        if not 0 < float(share[1]) <= 100:
+            raise UserError(f"{received}: expected a share above 0%, at most 100%")
+        return len(layers) - max(1, round(len(layers) * float(share[1]) / 100))
+    if thaw in layers:
+        return layers.index(thaw)
+    blocks = [block(layer) for layer in layers]
+    if thaw in blocks:
+        return blocks.index(thaw)
+    near = difflib.get_close_matches(thaw, {*layers, *blocks}, n=4, cutoff=0.4)
+    hint = f"near it: {', '.join(sorted(near))}" if near else "expected none, all, an index or 35%"
+    raise UserError(f"{received}: the backbone has no layer or block of that name; {hint}")
 
 
 def freeze(network: Network, trained_from: int | None) -> list[keras.Variable]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import tensorflow as tf
@@ -14,13 +14,28 @@ class Network:
 
     Attributes:
         backbone: MobileNetV2 without top: [n, size, size, 3] in [-1, 1] to a feature map.
+        pool: the feature map to pooled features [n, channels].
         head: the dense layer: pooled features [n, channels] to logits [n, 1] or [n, classes].
         model: the whole, for saving and for use: pictures [n, size, size, 3], 0 to 255, to logits.
     """
 
     backbone: keras.Model
+    pool: keras.layers.Layer
     head: keras.layers.Dense
     model: keras.Model
+
+    def logits(self, pooled: tf.Tensor, drop: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        """What the network says, [n, 1] or [n, classes].
+
+        Args:
+            pooled: features, float32 [n, channels].
+            drop: sets some of them to zero in training, and is the identity elsewhere.
+        """
+        return _logits(self.head, drop, pooled)
+
+
+def _logits(head: keras.layers.Layer, drop: Callable, pooled: tf.Tensor) -> tf.Tensor:
+    return head(drop(pooled))
 
 
 def build(classes: int, image_size: int, alpha: float, dropout: float, seed: int) -> Network:
@@ -48,9 +63,9 @@ def build(classes: int, image_size: int, alpha: float, dropout: float, seed: int
     )
     pictures = keras.Input((image_size, image_size, 3), name="pictures")
     features = backbone(as_network_input(pictures), training=False)
-    pooled = keras.layers.GlobalAveragePooling2D()(features)
-    logits = head(keras.layers.Dropout(dropout)(pooled))
-    return Network(backbone, head, keras.Model(pictures, logits, name="thaw"))
+    pool = keras.layers.GlobalAveragePooling2D()
+    logits = _logits(head, keras.layers.Dropout(dropout), pool(features))
+    return Network(backbone, pool, head, keras.Model(pictures, logits, name="thaw"))
 
 
 def as_network_input(pictures):

@@ -1,12 +1,14 @@
 """What a checkpoint holds beside weights and optimizer: where the run is and how it went so far."""
 
 import dataclasses
+import itertools
 import json
 import math
 
 import tensorflow as tf
 
 from lib.reporting.history import Epoch
+from lib.training.early_stopping import best_epoch
 
 
 @dataclasses.dataclass
@@ -58,11 +60,13 @@ class Journal:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch of the highest validation accuracy; of equals, that of the lowest loss."""
-        trained = [row for row in self.history if row.epoch > 0]
-        if not trained:
-            return None
-        return max(trained, key=lambda row: (row.validation_accuracy, -row.validation_loss))
+        """The best epoch of the run; None where none is finished."""
+        return best_epoch([row for row in self.history if row.epoch > 0])
+
+    def began(self, phase: str) -> tuple[int, int]:
+        """How many epochs and steps had been trained when a phase began, or will when it does."""
+        rows = list(itertools.takewhile(lambda row: row.phase != phase, self.history))
+        return (rows[-1].epoch, rows[-1].step) if rows else (0, 0)
 
 
 class State(tf.Module):
