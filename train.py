@@ -9,7 +9,8 @@ STARTED = time.monotonic()  # before the imports, which are a part of what a per
 
 from lib.training.stopping import StopRequest
 
-STOP = StopRequest()  # before the other imports, which Ctrl-C may interrupt
+STOP = StopRequest()
+STOP.listen()  # before the other imports, which Ctrl-C may interrupt
 
 import errno
 import os
@@ -20,12 +21,13 @@ from absl import app
 from absl import flags as absl_flags
 
 import flags
-from lib import faults, run_folder, runtime
-from lib.config import PHASES, Config, weight_file
+from lib import run_folder, runtime
+from lib.config import Config
 from lib.data.dataset import open_dataset, open_test_set
 from lib.errors import Stopped, UserError
 from lib.reporting.progress import bar, say
 from lib.training.rival import open_rival
+from lib.training.train import train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
@@ -41,7 +43,7 @@ def main(_: list[str]) -> None:
         if phase == "evaluate":
             evaluate(flags.configuration(), flags.run.TEST_DIR.value, flags.run.AGAINST.value)
         else:
-            train(flags.configuration(), phase)
+            train(flags.configuration(), phase, STOP, STARTED)
     except UserError as error:
         sys.exit(f"train.py: error: {error}")
     except Stopped as stopped:
@@ -56,39 +58,6 @@ def main(_: list[str]) -> None:
             f"train.py: error: {what} cannot be written ({error.strerror}): make room or make it"
             " writable; the same command then goes on"
         )
-
-
-def train(config: Config, last: str) -> None:
-    """Trains what is not trained yet, then measures the result on the test set.
-
-    Args:
-        config: what the run is.
-        last: the phase to end with, or "all".
-    """
-    phases = PHASES if last == "all" else PHASES[: PHASES.index(last) + 1]
-    folder = Path(config.workdir)
-    say(f"Training {' and '.join(phases)} in {folder}")
-    with run_folder.locked(folder):
-        before = run_folder.saved(folder)
-        config = run_folder.continued(folder, config, before)
-        if not config.from_run:
-            weight_file(config.weights)  # missed now, and not when it is read
-        dataset = open_dataset(config, bar)
-        run_folder.report_findings(folder, dataset)
-
-        faults.point("tensorflow")
-        # Only now: it takes seconds, and most of what can be wrong has been said by then.
-        runtime.start(config.threads, config.seed)
-        from lib.training.loop import train_phase
-        from lib.training.outcome import finish
-        from lib.training.run import open_run
-
-        with open_run(folder, config, dataset, before, STARTED, STOP) as run:
-            if last == "finetune" and run.state.journal.epochs_of("head") < config.head_epochs:
-                say("This run has no finished head yet: the head is trained first")
-            for phase in phases:
-                train_phase(run, config.phase(phase))
-            finish(run)
 
 
 def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:

@@ -66,7 +66,9 @@ def _help() -> str:
     chapters = [
         f"{title}:\n"
         + "\n".join(
-            textwrap.fill(f"{signature}: {line}", 96, initial_indent="  ", subsequent_indent="      ")
+            textwrap.fill(
+                f"{signature}: {line}", 96, initial_indent="  ", subsequent_indent="      "
+            )
             for signature, line in registry.describe()
         )
         for title, registry in REGISTRIES.items()

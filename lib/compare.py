@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lib import run_folder
+from lib.config import setting, written
 from lib.errors import UserError
 from lib.reporting.diagnostics import COLOURS, STYLES
-from lib.reporting.history import Epoch, read_history
+from lib.reporting.history import Epoch, phase_starts, read_history
 from lib.reporting.plots import families, new_figure, save, shown
 from lib.reporting.progress import duration, say
 from lib.reporting.result import read_json
@@ -108,8 +109,10 @@ def _load(folder: Path, name: str) -> Finished:
 
 def flag_rows(runs: Sequence[Finished]) -> list[list[str]]:
     """The flags, and what was found at the start, that are not the same in all runs: row by row."""
-    names = [name for name in runs[0].flags if name not in _PLACES]
-    rows = [[f"--{name}", *(str(run.flags[name]) for run in runs)] for name in names]
+    names = dict.fromkeys(name for run in runs for name in run.flags if name not in _PLACES)
+    rows = [
+        [setting(name), *(written(run.flags.get(name, _NONE)) for run in runs)] for name in names
+    ]
     rows += [
         ["pictures", *(" + ".join(map(str, run.facts["pictures"].values())) for run in runs)],
         ["data", *(run.facts["data_sha256"][:8] for run in runs)],
@@ -136,10 +139,15 @@ def result_rows(runs: Sequence[Finished]) -> list[list[str]]:
                 f"{phase} images/s",
                 *(_at(run, "images_per_second", phase, form=".0f") for run in runs),
             ]
-            for phase in ("head", "finetune")
+            for phase in _phases(runs)
         ),
         ["time", *(_seconds(run) for run in runs)],
     ]
+
+
+def _phases(runs: Sequence[Finished]) -> list[str]:
+    """The phases of all runs, in the order in which they are met."""
+    return list(dict.fromkeys(phase for run in runs for _, phase in phase_starts(run.history)))
 
 
 def curves(runs: Sequence[Finished]) -> Figure:

@@ -1,10 +1,9 @@
 """What a run is: every choice that makes it this run and no other."""
 
 import dataclasses
-import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,9 @@ class Phase:
     views: int = 0
     patience: int = 0
     restore_best: bool = False
+
+
+PHASE_FLAGS = tuple(f.name for f in dataclasses.fields(Phase) if f.name != "name")
 
 
 def default_phase(name: str) -> Phase:
@@ -101,13 +103,54 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a mapping of flag names to plain values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["plugin"] = list(self.plugin)
+        values["phases"] = [phase.name for phase in self.phases]
+        for phase in self.phases:
+            values |= {f"{phase.name}_{name}": getattr(phase, name) for name in PHASE_FLAGS}
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Config":
-        """The configuration that `to_json` gave."""
-        phases = tuple(Phase(**phase) for phase in values["phases"])
-        return cls(**values | {"phases": phases, "plugin": tuple(values["plugin"])})
+        """The configuration that `to_json` gave; what is missing has its default.
+
+        Raises:
+            ValueError: there are names that stand for nothing.
+        """
+        values = Config().to_json() | values
+        phases = tuple(map(default_phase, values.pop("phases")))
+        given = {phase.name: {} for phase in phases}
+        for phase in (*phases, *Config.phases):
+            for name in PHASE_FLAGS:
+                value = values.pop(f"{phase.name}_{name}", getattr(phase, name))
+                given.setdefault(phase.name, {})[name] = value
+        if unknown := values.keys() - {field.name for field in dataclasses.fields(cls)}:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        values["plugin"] = tuple(values["plugin"])
+        phases = tuple(dataclasses.replace(phase, **given[phase.name]) for phase in phases)
+        return cls(**values, phases=phases)
+
+
+def written(value: object) -> str:
+    """A value of a configuration as it is given on a command line."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def not_default(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Which flags of a run are not as they are by default, and what they are.
+
+    Args:
+        flags: what `Config.to_json` gave.
+    """
+    default = Config.from_json({"phases": flags["phases"]}).to_json()
+    default["phases"] = Config().to_json()["phases"]
+    return {
+        name: written(value)
+        for name, value in flags.items()
+        if value is not None and value != default.get(name)
+    }
 
 
 def setting(name: str, value: object = None) -> str:
@@ -207,10 +250,12 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[
 
     Args:
         before: values by their names.
-        now: what is to be compared; names that are missing here are not.
+        now: what is to be compared; names that are missing here are not, nor are phases.
     """
+    phases = {*before.get("phases", ()), *now.get("phases", ())}
+    ignored = NOT_IDENTITY | {f"{phase}_{name}" for phase in phases for name in PHASE_FLAGS}
     return {
         name: (before.get(name), value)
         for name, value in now.items()
-        if name not in NOT_IDENTITY and value != before.get(name)
+        if name not in ignored and value != before.get(name)
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from lib import faults
 from lib.atomic import is_temporary
-from lib.config import OF_FINETUNE, Config, differences
+from lib.config import Config, differences, setting
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.reporting.progress import say
@@ -98,24 +98,23 @@ def saved(folder: Path) -> Saved | None:
     Raises:
         UserError: the file is damaged, or of a version with other flags.
     """
-    default = Config().to_json()
     try:
         found = Saved(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-        flags = default | found.flags
+        commit = found.made_by.get("commit")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{folder / CONFIG} cannot be read ({error}): restore it from a copy, or start in"
-            " another --workdir"
+            f" another {setting('workdir')}"
         ) from error
-    if unknown := flags.keys() - default.keys():
+    try:
+        return dataclasses.replace(found, flags=Config.from_json(found.flags).to_json())
+    except (ValueError, TypeError) as error:
         raise UserError(
-            f"{folder / CONFIG} has flags that this version does not know"
-            f" ({', '.join(sorted(unknown))}): go on with the version that made it"
-            + (f", commit {commit}" if (commit := found.made_by.get("commit")) else "")
-        )
-    return dataclasses.replace(found, flags=flags)
+            f"{folder / CONFIG} has flags of another version ({error}): go on with the version that"
+            f" made it{f', commit {commit}' if commit else ''}"
+        ) from error
 
 
 def save(folder: Path, config: Config, facts: dict[str, Any]) -> None:
@@ -153,13 +152,8 @@ def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     if before is None:
         return dataclasses.replace(config, threads=config.threads or cores())
     config = dataclasses.replace(config, threads=config.threads or before.flags["threads"])
-    asked = config.to_json()
-    # Flags of fine-tuning may change until it begins; whether it has, the checkpoint will tell.
-    require_same(
-        folder,
-        before.flags,
-        {name: value for name, value in asked.items() if name not in OF_FINETUNE},
-    )
+    # Phases may change until they begin; which have, the checkpoint will tell.
+    require_same(folder, before.flags, config.to_json())
     now = provenance() | {"threads": config.threads}
     then = before.made_by | {"threads": before.flags["threads"]}
     changes = [

@@ -70,6 +70,16 @@ def freeze(network: Network, trained_from: int | None) -> list[keras.Variable]:
     ]
 
 
+def variable_blocks(network: Network, variables: Sequence[keras.Variable]) -> list[str]:
+    """The block that each trained variable belongs to, "head" for those above the backbone."""
+    block_of = {
+        id(variable): block(layer.name)
+        for layer in network.backbone.layers
+        for variable in layer.trainable_variables
+    }
+    return [block_of.get(id(variable), "head") for variable in variables]
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A line of the layer table: layers in a row that belong together and share a fate.

@@ -38,30 +38,38 @@ def _logits(head: keras.layers.Layer, drop: Callable, pooled: tf.Tensor) -> tf.T
     return head(drop(pooled))
 
 
-def build(classes: int, image_size: int, alpha: float, dropout: float, seed: int) -> Network:
-    """A network with random weights.
+def build_backbone(image_size: int, alpha: float) -> keras.Model:
+    """The backbone without top, with random weights.
+
+    Args:
+        image_size: pixels; the pictures are square.
+        alpha: width multiplier.
+    """
+    return keras.applications.MobileNetV2(
+        input_shape=(image_size, image_size, 3), alpha=alpha, include_top=False, weights=None
+    )
+
+
+def build(backbone: keras.Model, classes: int, dropout: float, seed: int) -> Network:
+    """Puts a new head on a backbone.
 
     The backbone's batch normalisation is in inference mode: its statistics come with the pretrained
     weights, and a few small batches would only spoil them. (`lib.model.engine` sees to that; who
     calls `model` with `training=True` overrides the `training=False` here.)
 
     Args:
+        backbone: as `build_backbone` makes it.
         classes: two give one logit, more give one each.
-        image_size: pixels; the pictures are square.
-        alpha: width multiplier of the backbone.
         dropout: part of the pooled features dropped in training; training draws the mask itself
             (`lib.training.steps`), the layer here is for those who use the saved model.
         seed: of the head's initial weights.
     """
-    backbone = keras.applications.MobileNetV2(
-        input_shape=(image_size, image_size, 3), alpha=alpha, include_top=False, weights=None
-    )
     head = keras.layers.Dense(
         1 if classes == 2 else classes,
         kernel_initializer=keras.initializers.GlorotUniform(seed),
         name="logits",
     )
-    pictures = keras.Input((image_size, image_size, 3), name="pictures")
+    pictures = keras.Input(backbone.input_shape[1:], name="pictures")
     features = backbone(as_network_input(pictures), training=False)
     pool = keras.layers.GlobalAveragePooling2D()
     logits = _logits(head, keras.layers.Dropout(dropout), pool(features))

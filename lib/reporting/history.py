@@ -16,7 +16,7 @@ class Epoch:
 
     Attributes:
         epoch: 0 for the evaluation before training, then from 1 on across phases.
-        phase: "start" for epoch 0, then "head" or "finetune".
+        phase: "start" for epoch 0, then the name of the phase.
         step: the number of training steps taken in all when the epoch ended.
         learning_rate: the rate of the epoch's last step.
         train_loss: mean over the epoch's examples, as they were trained on (augmented, dropout).
@@ -44,6 +44,15 @@ class Epoch:
         """Epoch 0: the evaluation before training."""
         nan = math.nan
         return cls(0, "start", 0, nan, nan, nan, loss, accuracy, nan, nan)
+
+
+def phase_starts(history: Iterable[Epoch]) -> list[tuple[int, str]]:
+    """After which epoch each phase began, and its name, in their order."""
+    starts: dict[str, int] = {}
+    for row in history:
+        if row.epoch > 0:
+            starts.setdefault(row.phase, row.epoch - 1)
+    return [(epoch, phase) for phase, epoch in starts.items()]
 
 
 _TYPES = {field.name: field.type for field in fields(Epoch)}

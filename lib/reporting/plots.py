@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from lib.atomic import replacing
-from lib.reporting.history import Epoch
+from lib.reporting.history import Epoch, phase_starts
 from lib.reporting.judged import percent
 
 WIDTH = 8.0  # inches
@@ -76,14 +76,14 @@ def curves(history: Sequence[Epoch]) -> Figure:
     """Accuracy and loss of training and validation against the epoch, over all phases.
 
     Epoch 0 is the evaluation before training, so it has a validation point only. A vertical line
-    marks the state from which fine-tuning started.
+    marks the state from which each phase but the first started.
 
     Args:
         history: the epochs in order, as in `history.csv`; may be empty.
     """
     figure = new_figure(3.7)
     epochs = [row.epoch for row in history]
-    thawed = next((row.epoch - 1 for row in history if row.phase == "finetune"), None)
+    marks = phase_starts(history)[1:]
     for position, quantity in enumerate(("accuracy", "loss")):
         axes = figure.add_subplot(1, 2, position + 1)
         for split, colour, style, marker in (
@@ -95,13 +95,13 @@ def curves(history: Sequence[Epoch]) -> Figure:
             if values and math.isfinite(values[-1]):
                 label += f" (last: {values[-1]:.3f})"
             axes.plot(epochs, values, style, color=colour, marker=marker, markersize=4, label=label)
-        # Left and, where there is a mark, high: so that the mark's label fits below.
-        high = 6 if thawed is None else 20
+        # Left and, where there are marks, high: so that their labels fit below.
+        high = 20 if marks else 6
         axes.set_title(quantity.capitalize(), fontsize=13, loc="left", pad=high)
-        if thawed is not None:
-            axes.axvline(thawed, color=GREY, linestyle=":", linewidth=1.5)
-            above = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-            axes.text(thawed, 1.01, "fine-tuning starts", color=GREY, fontsize=10, **above)
+        for epoch, phase in marks:
+            axes.axvline(epoch, color=GREY, linestyle=":", linewidth=1.5)
+            above = {"transform": axes.get_xaxis_transform(), "ha": "left", "va": "bottom"}
+            axes.text(epoch, 1.01, phase, color=GREY, fontsize=10, **above)
         axes.set_xlabel("epoch", fontsize=11)
         axes.set_ylabel(quantity, fontsize=11)
         axes.set_xlim(-0.5, max([1, *epochs]) + 0.5)

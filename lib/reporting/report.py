@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lib.config import Config
+from lib.config import not_default, setting, written
 from lib.reporting.diagnostics import beside
-from lib.reporting.history import Epoch
+from lib.reporting.history import Epoch, phase_starts
 from lib.reporting.judged import Explain, Judged, percent
 from lib.reporting.metrics import calibration, precision_recall_curve, roc_curve
 from lib.reporting.progress import duration
@@ -86,8 +86,7 @@ def _section(title: str, body: str) -> str:
 
 def _curves(history: Sequence[Epoch]) -> str:
     epochs = [row.epoch for row in history]
-    thawed = next((row.epoch - 1 for row in history if row.phase == "finetune"), None)
-    mark = None if thawed is None else (thawed, "fine-tuning")
+    marks = phase_starts(history)[1:]
     charts = []
     for quantity in ("accuracy", "loss"):
         series = [
@@ -95,7 +94,7 @@ def _curves(history: Sequence[Epoch]) -> str:
             for split, style in (("train", "first dashed"), ("validation", "second"))
         ]
         x_range = (0, max(1, *epochs))
-        charts.append(line_chart(quantity.capitalize(), "epoch", series, x_range, mark=mark))
+        charts.append(line_chart(quantity.capitalize(), "epoch", series, x_range, marks=marks))
     key = (
         '<p class="soft"><span class="key first"></span>training (augmented pictures, with dropout)'
         ' &emsp; <span class="key second"></span>validation</p>'
@@ -224,13 +223,9 @@ def _gallery(judged: Judged, positions: np.ndarray, explain: Explain) -> str:
 
 def _run(flags: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     splits = ", ".join(f"{count:,} for {part}" for part, count in facts["pictures"].items())
-    default = Config()
-    rows = [
-        (f"--{name}", "" if value is None else str(value), str(getattr(default, name, "")))
-        for name, value in flags.items()
-    ]
-    changed = [(name, value) for name, value, usual in rows if value not in (usual, "")]
-    every = _table(("flag", "value"), (row[:2] for row in rows), numbers=False)
+    changed = [(setting(name), value) for name, value in not_default(flags).items()]
+    all_flags = [(setting(name), written(value)) for name, value in flags.items()]
+    every = _table(("flag", "value"), all_flags, numbers=False)
     return (
         f"<p>{escape(flags['dataset'])}: {splits} pictures.</p>"
         f"{_table(('flag, where not the default', 'value'), changed, numbers=False)}"
@@ -262,12 +257,12 @@ def _speed(result: Mapping[str, Any]) -> str:
 
 
 def _reproduce(run: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    default = Config().to_json()
     given = [
-        f"--{name}={value}"
-        for name, value in run["flags"].items()
-        if value != default.get(name) and name != "data_dir" and value is not None
+        setting(name, value)
+        for name, value in not_default(run["flags"]).items()
+        if name not in ("data_dir", "plugin")
     ]
+    given += [setting("plugin", path) for path in run["flags"]["plugin"]]
     made_by = ", ".join(f"{name} {value}" for name, value in run["made_by"].items() if value)
     return (
         f"<pre>{_safe(shlex.join(['python', 'train.py', *given]))}</pre>"

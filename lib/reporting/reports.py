@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from lib.atomic import replacing
-from lib.config import HOUSEKEEPING
+from lib.config import HOUSEKEEPING, written
 from lib.errors import UserError, reason
 from lib.model.freezing import Row, as_markdown, as_text
 from lib.reporting import plots
@@ -55,7 +56,7 @@ class Reports:
         """Shows what the run is: its flags, and what it found."""
         text = json.dumps({**flags, **facts}, indent=2, ensure_ascii=False)
         compared = {
-            name: "none" if value is None else value
+            name: value if isinstance(value, bool | float | int) else written(value) or "none"
             for name, value in flags.items()
             if name not in HOUSEKEEPING
         }
@@ -74,6 +75,13 @@ class Reports:
         """Shows the training step of a phase."""
         with self._tolerant("the graph"):
             self._summaries.graph("train", f"train_step/{phase}", graph, step)
+
+    def step(self, step: int, measurements: Mapping[str, tf.Tensor]) -> None:
+        """Adds what was measured in a step to its curves; what is no number is left out."""
+        numbers = {f"step/{name}": float(value) for name, value in measurements.items()}
+        with self._tolerant("the summaries"):
+            finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
+            self._summaries.scalars("train", step, finite)
 
     def histograms(self, values: Mapping[str, np.ndarray], step: int) -> None:
         """Shows how the numbers of each name are distributed."""

@@ -40,7 +40,7 @@ def line_chart(
     series: Sequence[Series],
     x_range: tuple[float, float],
     y_range: tuple[float, float] | None = None,
-    mark: tuple[float, str] | None = None,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> str:
     """Draws lines over one another.
 
@@ -50,7 +50,7 @@ def line_chart(
         series: the lines.
         x_range: what the horizontal axis spans.
         y_range: likewise; by default the finite values and a little more.
-        mark: a vertical line at an x, and its label.
+        marks: vertical lines at some x, and their labels.
 
     Returns:
         An `<svg>` element as wide as its container.
@@ -79,11 +79,13 @@ def line_chart(
         parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/>')
         parts.append(_text(x, bottom + 17, f"{tick:.5g}", "middle"))
     parts.append(_text((_LEFT + right) / 2, _HEIGHT - 8, x_label, "middle"))
-    if mark:
-        x = across(mark[0])
+    for number, (place, label) in enumerate(marks):
+        x = across(place)
         side = "end" if x > (_LEFT + right) / 2 else "start"
         parts.append(f'<path class="mark" d="M{x:.1f} {_TOP}V{bottom}"/>')
-        parts.append(_text(x - 5 if side == "end" else x + 5, bottom - 8, mark[1], side))
+        # One above the other, as neighbours may be near.
+        height = bottom - 8 - 14 * (number % 4)
+        parts.append(_text(x - 5 if side == "end" else x + 5, height, label, side))
     for each in series:
         points = [
             (across(x), down(y), x, y)

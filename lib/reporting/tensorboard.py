@@ -26,7 +26,11 @@ from lib.atomic import replacing
 SPLITS = ("train", "validation", "test")
 
 # The charts of the custom scalars tab; each shows its tag for all splits and runs.
-_CHARTS = {"Learning": ("loss", "accuracy"), "Pace": ("learning_rate", "images_per_second")}
+_CHARTS = {
+    "Learning": ("loss", "accuracy"),
+    "Within the epochs": ("step/loss", "step/accuracy", "step/gradient_norm", "step/learning_rate"),
+    "Pace": ("learning_rate", "images_per_second"),
+}
 
 # Sorts before the files of tf.summary (named by the time), and TensorBoard reads in that order.
 _KEPT = "events.out.tfevents.0.kept"

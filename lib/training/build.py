@@ -1,15 +1,19 @@
 """A phase made ready to be trained: what its loop needs, built from where the run stands."""
 
+import contextlib
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lib.config import Phase
 from lib.data.augment import Augmentation
 from lib.model.engine import cut
-from lib.model.freezing import block, first_trained, freeze
+from lib.model.freezing import first_trained, freeze, variable_blocks
 from lib.training.averages import Averages
-from lib.training.checkpoints import TracedCheckpoint
+from lib.training.checkpoints import TracedCheckpoint, load_checkpoint
 from lib.training.clock import Clock
 from lib.training.exact_sums import require_exact_sums
 from lib.training.feed import EvaluationFeed, TrainingFeed
@@ -45,7 +49,8 @@ class BuiltPhase:
         train_step: takes a step.
         gradient_step: looks ahead at the gradients of a step.
         evaluation_step: features to logits.
-        checkpoint: of all that the next step needs.
+        parts: what a checkpoint holds, by name: all that the next step needs.
+        checkpoint: writes them.
         clock: what time is spent on.
     """
 
@@ -59,6 +64,7 @@ class BuiltPhase:
     train_step: TrainStep
     gradient_step: GradientStep
     evaluation_step: EvaluationStep
+    parts: Mapping[str, Any]
     checkpoint: TracedCheckpoint
     clock: Clock
 
@@ -66,6 +72,27 @@ class BuiltPhase:
     def last_epoch(self) -> int:
         """The number of the epoch with which the phase ends at the latest."""
         return self.epochs_before + self.phase.epochs
+
+    @property
+    def rate_of_last_step(self) -> float:
+        """The learning rate of the last update."""
+        schedule, updates = self.learner.schedule, int(self.learner.optimizer.iterations)
+        return float(schedule(max(0, updates - 1)) if callable(schedule) else schedule)
+
+    def averaged(self) -> contextlib.AbstractContextManager:
+        """Puts the averages of the weights in their place for a while, where there are any."""
+        averages = self.learner.averages
+        return averages.swapped_in() if averages else contextlib.nullcontext()
+
+    def load(self, checkpoint: Path, *names: str) -> None:
+        """Brings parts of the phase to what a checkpoint holds of them.
+
+        Args:
+            checkpoint: its path, without suffix.
+            *names: "model", "optimizer", "averages", "state"; averages where there are any.
+        """
+        kept = {name: self.parts[name] for name in names if name in self.parts}
+        load_checkpoint(checkpoint, **kept)
 
 
 def build_phase(run: Run, phase: Phase) -> BuiltPhase:
@@ -82,15 +109,14 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     variables = freeze(network, trained_from)
     engine = cut(network, trained_from, config.engine, config.threads)
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
-    steps = phase.epochs * run.epoch_steps
+    schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
     learner = Learner(
         network=network,
         engine=engine,
         variables=variables,
-        optimizer=build_optimizer(
-            phase.optimizer, make_schedule(phase.schedule, steps, phase.learning_rate)
-        ),
-        scales=layer_scales([_block(network, each) for each in variables], phase.layer_decay),
+        optimizer=build_optimizer(phase.optimizer, schedule),
+        schedule=schedule,
+        scales=layer_scales(variable_blocks(network, variables), phase.layer_decay),
         averages=Averages(variables, config.ema) if config.ema else None,
         loss=make_loss(config.loss, class_weights(config.class_weights, dataset.classes, counts)),
         dropout=config.dropout,
@@ -106,7 +132,9 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     )
     if phase.views:
         training = ViewFeed(training, phase, first_step, config.memory_mb, run.stop.heed)
-    kept = {"averages": learner.averages} if learner.averages else {}
+    parts = {"model": network.model, "optimizer": learner.optimizer, "state": state}
+    if learner.averages:
+        parts["averages"] = learner.averages
     return BuiltPhase(
         run=run,
         phase=phase,
@@ -118,8 +146,7 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
         train_step=train_step,
         gradient_step=make_gradient_step(learner),
         evaluation_step=make_evaluation_step(engine, network),
-        checkpoint=TracedCheckpoint(
-            model=network.model, optimizer=learner.optimizer, state=state, **kept
-        ),
+        parts=parts,
+        checkpoint=TracedCheckpoint(**parts),
         clock=clock,
     )

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from lib import faults
 from lib.atomic import replacing
+from lib.config import setting
 from lib.errors import UserError, reason
 from lib.reporting.progress import say
 
@@ -117,6 +118,20 @@ class Checkpoints:
                 " restore the folder from a copy, or start in another --workdir"
             )
         return None
+
+    def of_step(self, step: int) -> Path:
+        """The path, without suffix, of the newest checkpoint, which must be that of a step.
+
+        Raises:
+            UserError: it is gone, damaged, or of another step.
+        """
+        path = self.newest_good()
+        if path is None or step_of(path) != step:
+            raise UserError(
+                f"{self._folder} does not hold the weights of step {step}, at which the best epoch"
+                f" ended: restore it from a copy, or start in another {setting('workdir')}"
+            )
+        return path
 
     def save(self, checkpoint: TracedCheckpoint, step: int) -> Path:
         """Writes a checkpoint, and removes the oldest beyond the number to keep.

@@ -8,7 +8,6 @@ from lib.reporting.history import Epoch
 from lib.reporting.progress import bar, say
 from lib.runtime import release_memory
 from lib.training.build import BuiltPhase, build_phase
-from lib.training.checkpoints import load_checkpoint
 from lib.training.early_stopping import best_epoch, epochs_of, is_finished
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.run import Run
@@ -48,12 +47,11 @@ def train_phase(run: Run, phase: Phase) -> None:
 
 def _begin(built: BuiltPhase) -> None:
     """Brings the optimizer to where the run stands, and shows what will be trained."""
-    run, name, learner = built.run, built.phase.name, built.learner
+    run, name = built.run, built.phase.name
     faults.point(f"phase:{name}")
     if run.state.phase_name == name:
         # The checkpoint was written in this phase, so it holds this phase's optimizer.
-        averages = {"averages": learner.averages} if learner.averages else {}
-        load_checkpoint(run.restored, optimizer=learner.optimizer, **averages)
+        built.load(run.restored, "optimizer", "averages")
     else:
         run.state.phase.assign(name)
     run.reports.layers(name, layer_table(run.network), built.first_step)
@@ -76,7 +74,9 @@ def _train_epoch(built: BuiltPhase) -> None:
     epoch = state.journal.epochs + 1
     taken, end = int(state.step), epoch * run.epoch_steps
     note = ""
-    with bar(f"{built.phase.name} {epoch}/{built.last_epoch}", run.pictures, "images") as advance:
+    with bar(
+        f"{built.phase.name} {epoch}/{built.last_epoch}", len(run.dataset.train), "images"
+    ) as advance:
         advance(int(state.count))
         for batch in built.training.batches(taken, end):
             faults.point("step")
@@ -116,7 +116,7 @@ def _finish_epoch(built: BuiltPhase) -> None:
             epoch=state.journal.epochs + 1,
             phase=built.phase.name,
             step=int(state.step),
-            learning_rate=built.rate_of_last_step(),
+            learning_rate=built.rate_of_last_step,
             train_loss=loss,
             train_accuracy=accuracy,
             validation_loss=validation.loss,
@@ -158,7 +158,7 @@ def _write_down(built: BuiltPhase, row: Epoch) -> None:
             run.best_of(phase.name).save(built.checkpoint, row.step)
         if is_finished(phase, journal.history):
             if phase.restore_best and best is not row:
-                built.restore(run.best_of(phase.name).of_step(best.step))
+                built.load(run.best_of(phase.name).of_step(best.step), "model", "averages")
             run.finished(phase.name).save(built.checkpoint, row.step)
     _save(built)
 

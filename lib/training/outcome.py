@@ -8,10 +8,9 @@ from time import monotonic
 from typing import Any
 
 from lib import faults, run_folder
-from lib.config import PHASES, Config
+from lib.config import Config
 from lib.data.dataset import Subset
-from lib.errors import UserError
-from lib.model.freezing import Row, freeze, layer_index, layer_table
+from lib.model.freezing import Row, first_trained, freeze, layer_table
 from lib.model.gradcam import make_gradcam
 from lib.model.network import weights_sha256
 from lib.reporting import diagnostics, plots
@@ -21,7 +20,6 @@ from lib.reporting.progress import say
 from lib.reporting.report import REPORT
 from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
 from lib.runtime import peak_memory_mb, release_memory
-from lib.training.checkpoints import step_of
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed
 from lib.training.rival import Rival
@@ -52,12 +50,7 @@ def finish(run: Run) -> None:
     began = monotonic()
     journal = run.state.journal
     best_step = journal.best.step
-    checkpoint = run.best.newest_good()
-    if checkpoint is None or step_of(checkpoint) != best_step:
-        raise UserError(
-            f"{run.folder / 'best'} does not hold the weights of step {best_step}, at which the"
-            " best epoch ended: restore it from a copy, or start in another --workdir"
-        )
+    checkpoint = run.best.of_step(best_step)
     best = load_trained(run.network, run.config, run.dataset.classes, checkpoint)
     test = evaluate_trained(best, run.dataset.test, run.stop)
     run.stop.heed()
@@ -177,7 +170,7 @@ def evaluate_trained(trained: Trained, subset: Subset, stop: StopRequest) -> Eva
     """
     engine = trained.engine()
     feed = EvaluationFeed(subset, engine, trained.config.batch_size, memory_mb=0)
-    return evaluate(feed, make_evaluation_step(engine, trained.network.head), stop)
+    return evaluate(feed, make_evaluation_step(engine, trained.network), stop)
 
 
 def summary(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
@@ -229,12 +222,10 @@ def _timing(run: Run, evaluation_seconds: float) -> dict[str, Any]:
 def _layer_tables(run: Run) -> dict[str, list[Row]]:
     """What was frozen and what was trained in each phase that the run has been through."""
     tables = {}
-    for name in PHASES:
-        if run.state.journal.epochs_of(name):
-            freeze(
-                run.network, layer_index(run.network.backbone, run.config.phase(name).trained_from)
-            )
-            tables[name] = layer_table(run.network)
+    for phase in run.config.phases:
+        if run.state.journal.epochs_of(phase.name):
+            freeze(run.network, first_trained(run.network.backbone, phase))
+            tables[phase.name] = layer_table(run.network)
     return tables
 
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 
 from lib import run_folder
@@ -13,7 +15,7 @@ from lib.config import Config
 from lib.data.augment import augment
 from lib.data.dataset import Dataset
 from lib.data.order import steps_per_epoch
-from lib.model.network import Network, build, weights_sha256
+from lib.model.network import Network, build, build_backbone, weights_sha256
 from lib.model.weights import load_pretrained
 from lib.reporting import plots
 from lib.reporting.progress import bar, say
@@ -22,6 +24,7 @@ from lib.training import resume
 from lib.training.checkpoints import Checkpoints, step_of
 from lib.training.state import State
 from lib.training.stopping import StopRequest
+from lib.training.trainable import require_trainable
 
 _SHOWN = 9  # training pictures in the plot
 
@@ -40,7 +43,6 @@ class Run:
         restored: the checkpoint that weights and state came from; None for a new run.
         checkpoints: states to resume from, the newest ones.
         best: the state after the best epoch.
-        heads: the state at the end of the head phase.
         reports: where people see how it goes.
         stop: whether the run was asked to end.
     """
@@ -54,7 +56,6 @@ class Run:
     restored: Path | None
     checkpoints: Checkpoints
     best: Checkpoints
-    heads: Checkpoints
     reports: Reports
     stop: StopRequest
 
@@ -63,31 +64,43 @@ class Run:
         """The step at which this process took over."""
         return step_of(self.restored) if self.restored else 0
 
+    def finished(self, phase: str) -> Checkpoints:
+        """The state at the end of a phase."""
+        return resume.finished_phase(self.folder, phase)
+
+    def best_of(self, phase: str) -> Checkpoints:
+        """The state after the best epoch of a phase that ends with it."""
+        return resume.finished_phase(self.folder, f"{phase}.best")
+
     @property
     def epoch_steps(self) -> int:
         """Steps in an epoch."""
         return steps_per_epoch(len(self.dataset.train), self.config.batch_size)
 
 
-def build_network(config: Config, classes: int) -> Network:
-    """The network of a run, with its first weights.
+def open_backbone(config: Config) -> keras.Model:
+    """The backbone of a run, with its first weights.
 
     Raises:
         UserError: the configuration cannot be trained, or the weights cannot be had or do not fit.
     """
-    network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
-    resume.require_possible(config, network.backbone)  # before a download
-    if not config.from_run:
-        load_pretrained(network.backbone, config.weights, config.alpha, bar)
-    return network
+    backbone = build_backbone(config.image_size, config.alpha)
+    require_trainable(config, backbone)  # before a download
+    if config.from_run:
+        resume.require_other(config)
+    else:
+        load_pretrained(backbone, config.weights, config.alpha, bar)
+    return backbone
 
 
 @contextlib.contextmanager
 def open_run(
     folder: Path,
     config: Config,
+    backbone: keras.Model,
     dataset: Dataset,
     before: run_folder.Saved | None,
+    found: Mapping[str, Any],
     started: float,
     stop: StopRequest,
 ) -> Iterator[Run]:
@@ -96,16 +109,19 @@ def open_run(
     Args:
         folder: of the run, held by this process.
         config: what the run is.
+        backbone: of its network, with its first weights.
         dataset: its pictures.
         before: what the run was at its last start; None for a new one.
+        found: what else makes the run what it is.
         started: when the program was, by `time.monotonic`.
         stop: whether the run was asked to end; from here on to be heeded.
 
     Raises:
         UserError: the configuration cannot be trained, or is not that of the run.
     """
-    network = build_network(config, len(dataset.classes))
+    network = build(backbone, len(dataset.classes), config.dropout, config.seed)
     facts = {
+        **found,
         "classes": list(dataset.classes),
         "pictures": {
             "train": len(dataset.train),
@@ -116,15 +132,14 @@ def open_run(
         "initial_weights_sha256": weights_sha256(network.backbone.variables),
     }
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
-    heads = Checkpoints(folder / "head", keep=1)
     state = State()
-    # The other run's head comes first: a checkpoint of this run's own takes its place.
-    facts |= resume.other_head(network, config, facts["classes"], before)
+    # The other run's network comes first: a checkpoint of this run's own takes its place.
+    facts |= resume.other_run(network, config, facts["classes"], before)
     restored = None
     if before:
         run_folder.require_same(folder, before.facts, facts)
-        restored = resume.restore(network, state, checkpoints, heads)
-        resume.require_continuable(folder, config, before.flags, state)
+        restored = resume.restore(network, state, folder, before.config)
+        resume.require_continuable(folder, config, before.config, state)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
     run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
@@ -144,7 +159,6 @@ def open_run(
             restored=restored,
             checkpoints=checkpoints,
             best=Checkpoints(folder / "best", keep=1),
-            heads=heads,
             reports=reports,
             stop=stop,
         )

@@ -12,7 +12,7 @@ from lib.randomness import uniform
 from lib.training.averages import Averages
 from lib.training.losses import Loss, predicted_classes, true_classes
 from lib.training.measures import MEASURES, Outcome, measured
-from lib.training.optimizers import apply_scaled
+from lib.training.optimizers import Rate, apply_scaled
 from lib.training.state import State
 
 TrainStep = Callable[[tf.Tensor, tf.Tensor, int], dict[str, tf.Tensor]]
@@ -29,6 +29,7 @@ class Learner:
         engine: computes pooled features from the features at the cut.
         variables: what is trained.
         optimizer: updates them.
+        schedule: of its learning rate: a number, or a function of the number of updates.
         scales: the factor by which the update of each variable is multiplied.
         averages: of the variables, for evaluations; None where there are none.
         loss: of each example, float32 [n], from logits and targets.
@@ -42,6 +43,7 @@ class Learner:
     engine: Engine
     variables: Sequence[keras.Variable]
     optimizer: keras.optimizers.Optimizer
+    schedule: Rate
     scales: Sequence[float]
     averages: Averages | None
     loss: Loss

@@ -12,12 +12,16 @@ class StopRequest:
     """What the first signal does; the second one ends the process at once, as signals do.
 
     At first it ends the program where it is: nothing has been done that is not on the disk. From
-    `defer` on it is remembered, until `heed` is called where stopping is safe.
+    `defer` on it is remembered, until `heed` is called where stopping is safe. Signals are as they
+    were before until `listen` is called.
     """
 
     def __init__(self):
         self._number: int | None = None
         self._deferred = False
+
+    def listen(self) -> None:
+        """From now on signals are this object's."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 

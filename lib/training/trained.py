@@ -10,11 +10,13 @@ import tensorflow as tf
 from lib.config import Config
 from lib.errors import UserError
 from lib.model.engine import Engine, cut
-from lib.model.freezing import layer_index
-from lib.model.network import Network, build
+from lib.model.freezing import first_trained, freeze
+from lib.model.network import Network, build, build_backbone
+from lib.training.averages import Averages
 from lib.training.checkpoints import Checkpoints, load_checkpoint
 from lib.training.feed import filled_up
 from lib.training.losses import answers
+from lib.training.resume import finished_phase
 from lib.training.state import State
 from lib.training.steps import make_evaluation_step
 
@@ -67,20 +69,21 @@ def open_trained(folder: Path, config: Config, classes: Sequence[str], checkpoin
     Raises:
         UserError: there is no such checkpoint, or it is of another network.
     """
-    network = build(len(classes), config.image_size, config.alpha, config.dropout, config.seed)
+    backbone = build_backbone(config.image_size, config.alpha)
+    network = build(backbone, len(classes), config.dropout, config.seed)
     while True:
-        path = _found(folder, checkpoint)
+        path = _found(folder, config, checkpoint)
         try:
             return load_trained(network, config, classes, path)
         except UserError:
-            if _found(folder, checkpoint) == path:  # not just replaced by a newer one
+            if _found(folder, config, checkpoint) == path:  # not just replaced by a newer one
                 raise
 
 
 def load_trained(
     network: Network, config: Config, classes: Sequence[str], checkpoint: Path
 ) -> Trained:
-    """Gives the network of a run the weights of a checkpoint.
+    """Gives the network of a run the weights of a checkpoint, or the averages of them it keeps.
 
     Args:
         network: of the run.
@@ -100,15 +103,22 @@ def load_trained(
             f" MobileNetV2 of alpha {config.alpha} with {len(classes)} classes; restore it from a"
             " copy, or give another where there is a flag for it"
         ) from error
-    trained_from = layer_index(network.backbone, config.phase(state.phase_name).trained_from)
+    trained_from = first_trained(network.backbone, config.phase(state.phase_name))
+    if config.ema:
+        averages = Averages(freeze(network, trained_from), config.ema)
+        load_checkpoint(checkpoint, averages=averages)
+        averages.overwrite()
     return Trained(config, tuple(classes), network, trained_from, int(state.step), checkpoint)
 
 
-def _found(folder: Path, checkpoint: str) -> Path:
+def _found(folder: Path, config: Config, checkpoint: str) -> Path:
     if checkpoint in ("best", "latest"):
-        places = ("best",) if checkpoint == "best" else ("checkpoints", "head")
+        places = [Checkpoints(folder / "best", keep=1)]
+        if checkpoint == "latest":
+            places = [Checkpoints(folder / "checkpoints", keep=1)]
+            places += [finished_phase(folder, phase.name) for phase in reversed(config.phases)]
         for place in places:
-            if path := Checkpoints(folder / place, keep=1).newest_good(set_aside=False):
+            if path := place.newest_good(set_aside=False):
                 return path
         raise UserError(
             f"--workdir={folder} holds no {checkpoint} checkpoint yet: train it first, for an epoch"
@@ -127,7 +137,7 @@ def _found(folder: Path, checkpoint: str) -> Path:
 def make_classifier(trained: Trained) -> Classifier:
     """Builds the function that classifies pictures, as evaluations do to the last bit."""
     engine = trained.engine()
-    step = make_evaluation_step(engine, trained.network.head)
+    step = make_evaluation_step(engine, trained.network)
 
     def classify(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features = engine.prefix(filled_up(pictures, trained.config.batch_size))

@@ -1,0 +1,40 @@
+"""Whether a configuration can be trained: found out before the long work."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+from lib.config import Config, setting
+from lib.data.augment import Augmentation
+from lib.errors import UserError
+from lib.model.freezing import first_trained
+from lib.training.losses import make_loss
+from lib.training.optimizers import build_optimizer, make_schedule
+
+
+def require_trainable(config: Config, backbone: keras.Model) -> None:
+    """Builds once what the configuration names.
+
+    Raises:
+        UserError: it names an operation, loss, optimizer, schedule or layer that there is not, or
+            gives it arguments that it does not take.
+    """
+    Augmentation(config.augment, config.seed)
+    with _given("loss", config.loss):
+        make_loss(config.loss, None)
+    for phase in config.phases:
+        with _given(f"{phase.name}_schedule", phase.schedule):
+            schedule = make_schedule(phase.schedule, max(1, phase.epochs), phase.learning_rate)
+        with _given(f"{phase.name}_optimizer", phase.optimizer):
+            build_optimizer(phase.optimizer, schedule)
+        first_trained(backbone, phase)
+
+
+@contextlib.contextmanager
+def _given(name: str, value: str) -> Iterator[None]:
+    """Says of an error which setting it is about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{setting(name, value)}: {error}") from error
