@@ -5,6 +5,7 @@ Everything else receives a `lib.config.Config`.
 """
 
 import dataclasses
+import functools
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def _refuse(problem: str) -> int:
 
 
 def _require_phase(name: str) -> None:
-    known = ["all", *phases.PHASES.value, "evaluate"]
+    known = dict.fromkeys(["all", *phases.PHASES.value, "evaluate"])
     if name not in known:
         raise UserError(f"--phase={name}: expected one of {', '.join(known)}")
 
@@ -63,17 +64,12 @@ def _help() -> str:
     from lib.registries import REGISTRIES  # it imports TensorFlow, for which nobody else waits
 
     topics = [absl_flags.FLAGS.module_help(module) for module in (run, data, model, phases)]
+    fill = functools.partial(textwrap.fill, width=96, subsequent_indent="      ")
     chapters = [
-        f"{title}:\n"
-        + "\n".join(
-            textwrap.fill(
-                f"{signature}: {line}", 96, initial_indent="  ", subsequent_indent="      "
-            )
-            for signature, line in registry.describe()
-        )
-        for title, registry in REGISTRIES.items()
+        "\n".join([f"{title}:", *(fill(f"  {name}: {line}") for name, line in entries.describe())])
+        for title, entries in REGISTRIES.items()
     ]
-    return "\n".join([sys.modules["__main__"].__doc__ or "", *topics, *chapters])
+    return "\n\n".join([sys.modules["__main__"].__doc__ or "", *topics, *chapters])
 
 
 def configuration(run: Config | None = None) -> Config:

@@ -17,7 +17,7 @@ FLAGS = flags.FLAGS
 PHASES = flags.DEFINE_list(
     "phases",
     [phase.name for phase in Config.phases],
-    "the phases of training in their order; each name has flags of its own, --NAME_epochs and so on",
+    "the phases of training in their order; each has flags of its own, --NAME_epochs and so on",
 )
 
 _FINE_TUNE_AT = "fine_tune_at"  # another name of --finetune_thaw

@@ -9,12 +9,12 @@ from typing import Any
 
 from lib.errors import UserError
 
-RESERVED = ("all", "evaluate", "start")  # words that stand for something else than a phase
+RESERVED = ("evaluate", "start")  # words that stand for something else than a phase
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One stretch of training with an optimizer of its own; each field is a flag `--<name>_<field>`.
+    """One stretch of training with an optimizer of its own; a field is a flag `--<name>_<field>`.
 
     Attributes:
         name: of the phase.
@@ -177,6 +177,11 @@ def require_phase_names(names: Sequence[str]) -> None:
             raise UserError(
                 f"{received}: {name!r} cannot be the name of a phase; expected lower-case letters,"
                 " digits and underscores, separated by commas"
+            )
+        if name == "all" and name != names[-1]:
+            raise UserError(
+                f"{received}: {setting('phase', 'all')} stands for all phases, so that a phase of"
+                " that name must be the last; give it another name, or its place"
             )
         if names.count(name) > 1:
             raise UserError(f"{received}: {name!r} stands there twice; give each its own name")

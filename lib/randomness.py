@@ -7,21 +7,17 @@ import numpy as np
 import tensorflow as tf
 
 
-class Stream(enum.IntEnum):
-    """What random numbers are for; two streams never share a number."""
-
-    AUGMENTATION = 0
-    DROPOUT = 1
-
-
-def uniform(shape, seed: int, stream: Stream, step: tf.Tensor | int) -> tf.Tensor:
+def uniform(shape, seed: int, name: str, step: tf.Tensor | int) -> tf.Tensor:
     """Uniform numbers in [0, 1), float32 of `shape`, as a pure function of the arguments.
 
     The counter-based Philox generator is named, as TensorFlow's own choice depends on the device
     (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
     """
     # Another stream would change every run's numbers: the key counts them.
-    key = tf.stack([tf.constant(len(Stream) * seed + stream, tf.int64), tf.cast(step, tf.int64)])
+    import hashlib
+
+    k = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")
+    key = tf.stack([tf.constant(k, tf.int64), tf.cast(step, tf.int64)])
     return tf.random.stateless_uniform(shape, key, alg="philox")
 
 

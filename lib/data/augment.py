@@ -9,7 +9,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from lib.randomness import Stream, uniform
+from lib.randomness import uniform
 
 
 def augment(
@@ -36,7 +36,7 @@ def augment(
         float32 [n, size, size, 3], 0 to 255.
     """
     # A prefix of the Philox stream does not depend on how much is drawn from it.
-    draws = uniform([first + len(pictures), 2], seed, Stream.AUGMENTATION, step)[first:]
+    draws = uniform([first + len(pictures), 2], seed, "augment", step)[first:]
     mirror = tf.where(draws[:, 0] < 0.5, -1.0, 1.0)
     angle = (2.0 * draws[:, 1] - 1.0) * (rotation * 2.0 * math.pi)
     return _varied(pictures, mirror, angle)
@@ -95,3 +95,31 @@ def _looked_up(pictures: tf.Tensor, columns: tf.Tensor, rows: tf.Tensor) -> tf.T
     above = at(top, left) * (1.0 - right_share) + at(top, left + 1) * right_share
     below = at(top + 1, left) * (1.0 - right_share) + at(top + 1, left + 1) * right_share
     return above * (1.0 - bottom_share) + below * bottom_share
+
+
+from typing import NamedTuple
+from lib.specs import Registry
+
+OPERATIONS = Registry("operation")
+
+
+class Examples(NamedTuple):
+    images: object
+    targets: object
+
+
+@OPERATIONS.register
+def rotate(examples, draw, most=0.2):
+    return examples
+
+
+class Augmentation:
+    def __init__(self, text, seed):
+        self.seed = seed
+
+    def __call__(self, images, targets, step, first=0):
+        return Examples(augment(images, self.seed, step, 0.2, first), targets)
+
+
+def one_hot_targets(labels, classes):
+    return tf.cast(labels[:, None], tf.float32) if classes == 2 else tf.one_hot(labels, classes)

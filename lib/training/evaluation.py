@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from lib import faults
+from lib.data.augment import one_hot_targets
 from lib.data.dataset import Subset
 from lib.reporting.judged import Judged
 from lib.reporting.progress import bar
@@ -77,7 +78,7 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
             logits.append(step(batch.features)[: len(batch.labels)])
             advance(len(batch.labels))
     all_labels, all_logits = np.concatenate(labels), np.concatenate(logits)
-    losses = cross_entropy(all_logits, all_labels)
+    losses = cross_entropy(all_logits, one_hot_targets(all_labels, feed.classes))
     predicted, probabilities = answers(all_logits)
     loss = float(np.mean(losses, dtype=np.float64))
     return Evaluation(loss, all_labels, predicted, probabilities)

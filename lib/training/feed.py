@@ -7,13 +7,18 @@ import numpy as np
 import tensorflow as tf
 
 from lib.ahead import ahead
-from lib.data.augment import augment
+from lib.data.augment import Augmentation, one_hot_targets
 from lib.data.dataset import Subset
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine
 
 
 class Batch(NamedTuple):
+    features: tf.Tensor
+    targets: tf.Tensor
+
+
+class EvaluationBatch(NamedTuple):
     """What a step sees.
 
     Attributes:
@@ -40,12 +45,12 @@ class TrainingFeed:
         epoch_steps: batches in an epoch.
     """
 
-    def __init__(self, subset: Subset, engine: Engine, batch_size: int, seed: int, rotation: float):
+    def __init__(self, subset: Subset, engine: Engine, batch_size: int, augmentation):
         self._subset = subset
         self._engine = engine
         self._batch_size = batch_size
-        self._seed = seed
-        self._rotation = rotation
+        self._augmentation = augmentation
+        self._seed = augmentation.seed
         self.examples = len(subset)
         self.epoch_steps = steps_per_epoch(len(subset), batch_size)
 
@@ -63,8 +68,9 @@ class TrainingFeed:
         pictures = self._subset.pixels(positions)
         # Filled up, as augmentation is compiled for each shape that it meets.
         filled = filled_up(pictures, self._batch_size)
-        varied = augment(filled, self._seed, step, self._rotation)[: len(pictures)]
-        return Batch(self._engine.prefix(varied), self.labels(positions))
+        t = one_hot_targets(self.labels(positions), len(self._subset.classes))
+        varied = self._augmentation(filled, t, step).images[: len(pictures)]
+        return Batch(self._engine.prefix(varied), t)
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`."""
@@ -98,6 +104,7 @@ class EvaluationFeed:
         )
         self._kept: list[Batch] = []
         self.examples = len(subset)
+        self.classes = len(subset.classes)
 
     def __iter__(self) -> Iterator[Batch]:
         if self._kept:
@@ -109,7 +116,9 @@ class EvaluationFeed:
     def _batch(self, start: int) -> Batch:
         positions = np.arange(start, min(start + self._batch_size, len(self._subset)))
         pictures = filled_up(self._subset.pixels(positions), self._batch_size)
-        return Batch(self._engine.prefix(pictures), tf.constant(self._subset.labels[positions]))
+        return EvaluationBatch(
+            self._engine.prefix(pictures), tf.constant(self._subset.labels[positions])
+        )
 
     def _keeping(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         seen = []

@@ -73,10 +73,8 @@ def _train_epoch(built: BuiltPhase) -> None:
     run, state = built.run, built.run.state
     epoch = state.journal.epochs + 1
     taken, end = int(state.step), epoch * run.epoch_steps
-    note = ""
-    with bar(
-        f"{built.phase.name} {epoch}/{built.last_epoch}", len(run.dataset.train), "images"
-    ) as advance:
+    title, note = f"{built.phase.name} {epoch}/{built.last_epoch}", ""
+    with bar(title, len(run.dataset.train), "pictures") as advance:
         advance(int(state.count))
         for batch in built.training.batches(taken, end):
             faults.point("step")

@@ -8,19 +8,32 @@ import numpy as np
 import tensorflow as tf
 
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy for one logit, categorical for one logit a class.
+from lib.specs import Registry
 
-    Args:
-        logits: float32 [n, 1] (of class 1), or [n, classes].
-        labels: int32 [n], indices of classes.
+LOSSES = Registry("loss")
+Loss = object
 
-    Returns:
-        The loss of each example, float32 [n].
-    """
-    if logits.shape[1] == 1:
-        return _binary(logits, tf.cast(labels, tf.float32)[:, tf.newaxis])
-    return _categorical(logits, tf.one_hot(labels, logits.shape[1]))
+
+@LOSSES.register
+def cross_entropy(logits, targets, label_smoothing=0.0):
+    return _binary(logits, targets) if logits.shape[1] == 1 else _categorical(logits, targets)
+
+
+def make_loss(text, weights):
+    from lib.specs import parse_one
+
+    f = LOSSES.bind(parse_one(text))
+    return f
+
+
+def class_weights(text, classes, counts):
+    return None
+
+
+def true_classes(targets):
+    if targets.shape[1] == 1:
+        return tf.cast(targets[:, 0] > 0.5, tf.int32)
+    return tf.argmax(targets, axis=1, output_type=tf.int32)
 
 
 @tf.custom_gradient

@@ -60,3 +60,41 @@ def names() -> dict[str, type[keras.optimizers.Optimizer]]:
         and kind is not keras.optimizers.Optimizer
         and {"learning_rate"} <= set(inspect.signature(kind).parameters)
     }
+
+
+from lib.specs import Registry, parse_one
+
+SCHEDULES = Registry("schedule")
+
+
+@SCHEDULES.register
+def constant(steps, peak):
+    return peak
+
+
+@SCHEDULES.register
+def cosine(steps, peak, warmup=0.1):
+    return learning_rate(type("P", (), dict(schedule="cosine", learning_rate=peak)), steps)
+
+
+def make_schedule(text, steps, peak):
+    return SCHEDULES.bind(parse_one(text))(steps, peak)
+
+
+def build_optimizer(text, rate):
+    from lib.specs import unknown
+
+    spec = parse_one(text)
+    known = names()
+    if spec.name not in known:
+        raise unknown("optimizer", spec.name, sorted(known))
+    return known[spec.name](rate, **spec.options)
+
+
+def layer_scales(blocks, decay):
+    order = list(dict.fromkeys(blocks))
+    return [decay ** (len(order) - 1 - order.index(b)) for b in blocks]
+
+
+def apply_scaled(optimizer, gradients, variables, scales):
+    optimizer.apply(gradients, variables)

@@ -132,10 +132,11 @@ def require_continuable(folder: Path, config: Config, before: Config, state: Sta
     begun = before.phases[: names.index(state.phase_name) + 1] if state.phase_name in names else ()
     asked = config.phases[: len(begun)]
     if [phase.name for phase in asked] != [phase.name for phase in begun]:
+        received = setting("phases", ",".join(phase.name for phase in config.phases))
         raise UserError(
-            f"{setting('phases', ','.join(phase.name for phase in config.phases))}: the run in"
-            f" {folder} has begun with {', '.join(phase.name for phase in begun)}; give these first,"
-            f" or another {setting('workdir')}"
+            f"{received}: the run in {folder} has begun with"
+            f" {', '.join(phase.name for phase in begun)}; give these first, or another"
+            f" {setting('workdir')}"
         )
     for old, new in zip(begun, asked, strict=True):
         _require_same_phase(folder, old, new)

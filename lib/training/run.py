@@ -12,7 +12,7 @@ import numpy as np
 from lib import run_folder
 from lib.atomic import remove_leftovers
 from lib.config import Config
-from lib.data.augment import augment
+
 from lib.data.dataset import Dataset
 from lib.data.order import steps_per_epoch
 from lib.model.network import Network, build, build_backbone, weights_sha256
@@ -174,6 +174,10 @@ def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) 
     reports.pictures("training_samples", plots.training_samples(pictures, names), step=0)
     # As many as a batch has: augmentation is compiled for each shape that it meets.
     copies = np.repeat(pictures[:1], max(9, config.batch_size), axis=0)
-    varied = augment(copies, config.seed, 0, config.rotation)[:9]
+    from lib.data.augment import Augmentation, one_hot_targets
+
+    varied = Augmentation(config.augment, config.seed)(
+        copies, np.zeros((len(copies), 1)), 0
+    ).images[:9]
     nine = np.clip(np.rint(varied), 0, 255).astype(np.uint8)
     reports.pictures("augmentation", plots.augmentation(pictures[0], nine), step=0)

@@ -1,0 +1,2 @@
+def require_exact_sums(f):
+    pass
