@@ -27,7 +27,7 @@ from lib.data.dataset import open_dataset, open_test_set
 from lib.errors import Stopped, UserError
 from lib.reporting.progress import bar, say
 from lib.training.rival import open_rival
-from lib.training.train import train
+from lib.training.train import suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
@@ -42,6 +42,8 @@ def main(_: list[str]) -> None:
     try:
         if phase == "evaluate":
             evaluate(flags.configuration(), flags.run.TEST_DIR.value, flags.run.AGAINST.value)
+        elif name := flags.run.FIND_RATE.value:
+            suggest_rate(flags.configuration(), name, STOP)
         else:
             train(flags.configuration(), phase, STOP, STARTED)
     except UserError as error:

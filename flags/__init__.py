@@ -41,7 +41,8 @@ def parse(argv: Sequence[str]) -> list[str]:
         if len(rest) > 1:
             raise UserError(f"unexpected argument {rest[1]!r}: every option starts with --")
         configuration()
-        _require_phase(run.PHASE.value)
+        _require_known(run.PHASE, ("all", *phases.PHASES.value, "evaluate"))
+        _require_known(run.FIND_RATE, (None, *phases.PHASES.value))
     except (absl_flags.Error, UserError) as error:
         sys.exit(_refuse(str(error)))
     return rest
@@ -53,10 +54,10 @@ def _refuse(problem: str) -> int:
     return 2
 
 
-def _require_phase(name: str) -> None:
-    known = dict.fromkeys(["all", *phases.PHASES.value, "evaluate"])
-    if name not in known:
-        raise UserError(f"--phase={name}: expected one of {', '.join(known)}")
+def _require_known(flag: absl_flags.FlagHolder, known: Sequence[str | None]) -> None:
+    if flag.value not in known:
+        names = ", ".join(dict.fromkeys(filter(None, known)))
+        raise UserError(f"--{flag.name}={flag.value}: expected one of {names}")
 
 
 def _help() -> str:

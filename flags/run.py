@@ -66,6 +66,12 @@ flags.DEFINE_boolean(
     "show in TensorBoard, after each epoch, how the trained weights and their gradients are"
     " distributed",
 )
+FIND_RATE = flags.DEFINE_string(
+    "find_rate",
+    None,
+    "the name of a phase: do not train, but try rising learning rates on it and suggest one;"
+    " nothing of the run changes",
+)
 TEST_DIR = flags.DEFINE_string(
     "test_dir", None, "with --phase=evaluate: another set, a folder with one folder a class"
 )

@@ -1,6 +1,5 @@
 """Random numbers without state: the same (seed, stream, step) always gives the same numbers."""
 
-import enum
 import functools
 
 import numpy as np

@@ -21,7 +21,7 @@ from lib.runtime import cores, provenance
 CONFIG = "config.json"
 _LOCK = ".lock"
 _SKIPPED = "skipped.csv"
-_BEFORE_CONFIG = {_LOCK, _SKIPPED}  # what a start that was killed may have left
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, "find_rate"}  # what may be there before a run has begun
 
 
 @contextlib.contextmanager

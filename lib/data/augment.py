@@ -98,6 +98,7 @@ def _looked_up(pictures: tf.Tensor, columns: tf.Tensor, rows: tf.Tensor) -> tf.T
 
 
 from typing import NamedTuple
+
 from lib.specs import Registry
 
 OPERATIONS = Registry("operation")

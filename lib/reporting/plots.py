@@ -112,6 +112,34 @@ def curves(history: Sequence[Epoch]) -> Figure:
     return figure
 
 
+def rate_test(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
+    """The loss against a rising learning rate, the suggested one marked.
+
+    Args:
+        rates: float [n], rising.
+        losses: float [n].
+        suggestion: a rate.
+    """
+    figure = new_figure(3.7)
+    axes = figure.add_subplot()
+    axes.semilogx(rates, losses, color=BLUE)
+    axes.axvline(suggestion, color=VERMILLION, linestyle=":", label=f"suggested: {suggestion:g}")
+    axes.set_xlabel("learning rate", fontsize=11)
+    axes.set_ylabel("smoothed training loss", fontsize=11)
+    # What comes after it has diverged would hide all else.
+    axes.set_ylim(*_span(losses))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=10)
+    return figure
+
+
+def _span(losses: np.ndarray) -> tuple[float, float]:
+    low, first = float(np.min(losses)), float(losses[0])
+    room = 0.1 * (first - low) or 0.1
+    return low - room, first + 5 * room
+
+
 def predictions(
     pictures: np.ndarray,
     true_names: Sequence[str],

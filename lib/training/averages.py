@@ -1,4 +1,5 @@
 import contextlib
+
 import tensorflow as tf
 
 

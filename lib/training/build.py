@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from lib.config import Phase
+from lib.config import Config, Phase
 from lib.data.augment import Augmentation
-from lib.model.engine import cut
+from lib.data.dataset import Dataset
+from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
+from lib.model.network import Network
 from lib.training.averages import Averages
 from lib.training.checkpoints import TracedCheckpoint, load_checkpoint
 from lib.training.clock import Clock
 from lib.training.exact_sums import require_exact_sums
 from lib.training.feed import EvaluationFeed, TrainingFeed
 from lib.training.losses import class_weights, make_loss
-from lib.training.optimizers import build_optimizer, layer_scales, make_schedule
+from lib.training.optimizers import Rate, build_optimizer, layer_scales, make_schedule
 from lib.training.run import Run
 from lib.training.steps import (
     EvaluationStep,
@@ -95,24 +97,27 @@ class BuiltPhase:
         load_checkpoint(checkpoint, **kept)
 
 
-def build_phase(run: Run, phase: Phase) -> BuiltPhase:
-    """Builds a phase of a run.
+def build_learner(
+    config: Config, phase: Phase, network: Network, dataset: Dataset, schedule: Rate
+) -> Learner:
+    """What a phase trains, and by which rule; layers are frozen and thawed for it.
+
+    Args:
+        config: what the run is.
+        phase: what to train, and how.
+        network: with the weights that its frozen part is to have.
+        dataset: whose classes are counted.
+        schedule: of the learning rate.
 
     Raises:
         UserError: the configuration cannot be trained.
     """
-    config, network, dataset, state = run.config, run.network, run.dataset, run.state
-    clock = Clock(state, phase.name)  # building the phase is a part of what it costs
-    epochs_before, first_step = state.journal.began(phase.name)
-
     trained_from = first_trained(network.backbone, phase)
     variables = freeze(network, trained_from)
-    engine = cut(network, trained_from, config.engine, config.threads)
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
-    schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
-    learner = Learner(
+    return Learner(
         network=network,
-        engine=engine,
+        engine=cut(network, trained_from, config.engine, config.threads),
         variables=variables,
         optimizer=build_optimizer(phase.optimizer, schedule),
         schedule=schedule,
@@ -124,12 +129,28 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
         log_every=config.log_every,
         patience=MOST_SKIPPED if config.skip_nonfinite else 1,
     )
+
+
+def build_feed(config: Config, dataset: Dataset, engine: Engine) -> TrainingFeed:
+    """The batches of training, augmented, at the cut of the network."""
+    augmentation = Augmentation(config.augment, config.seed)
+    return TrainingFeed(dataset.train, engine, config.batch_size, config.seed, augmentation)
+
+
+def build_phase(run: Run, phase: Phase) -> BuiltPhase:
+    """Builds a phase of a run.
+
+    Raises:
+        UserError: the configuration cannot be trained.
+    """
+    config, network, dataset, state = run.config, run.network, run.dataset, run.state
+    clock = Clock(state, phase.name)  # building the phase is a part of what it costs
+    epochs_before, first_step = state.journal.began(phase.name)
+    schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
+    learner = build_learner(config, phase, network, dataset, schedule)
     train_step = make_train_step(learner, state)
     require_exact_sums(train_step.get_concrete_function())
-
-    training = TrainingFeed(
-        dataset.train, engine, config.batch_size, Augmentation(config.augment, config.seed)
-    )
+    training = build_feed(config, dataset, learner.engine)
     if phase.views:
         training = ViewFeed(training, phase, first_step, config.memory_mb, run.stop.heed)
     parts = {"model": network.model, "optimizer": learner.optimizer, "state": state}
@@ -142,10 +163,12 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
         first_step=first_step,
         learner=learner,
         training=training,
-        validation=EvaluationFeed(dataset.validation, engine, config.batch_size, config.memory_mb),
+        validation=EvaluationFeed(
+            dataset.validation, learner.engine, config.batch_size, config.memory_mb
+        ),
         train_step=train_step,
         gradient_step=make_gradient_step(learner),
-        evaluation_step=make_evaluation_step(engine, network),
+        evaluation_step=make_evaluation_step(learner.engine, network),
         parts=parts,
         checkpoint=TracedCheckpoint(**parts),
         clock=clock,

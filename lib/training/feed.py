@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from lib.ahead import ahead
-from lib.data.augment import Augmentation, one_hot_targets
+from lib.data.augment import one_hot_targets
 from lib.data.dataset import Subset
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine
@@ -45,7 +45,7 @@ class TrainingFeed:
         epoch_steps: batches in an epoch.
     """
 
-    def __init__(self, subset: Subset, engine: Engine, batch_size: int, augmentation):
+    def __init__(self, subset: Subset, engine: Engine, batch_size: int, seed: int, augmentation):
         self._subset = subset
         self._engine = engine
         self._batch_size = batch_size

@@ -7,7 +7,6 @@ that depends on timing, so that two equal runs part in their last bits. The clos
 import numpy as np
 import tensorflow as tf
 
-
 from lib.specs import Registry
 
 LOSSES = Registry("loss")

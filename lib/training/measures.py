@@ -1,5 +1,7 @@
-from typing import NamedTuple, Any
+from typing import Any, NamedTuple
+
 import tensorflow as tf
+
 from lib.specs import Registry
 from lib.training.losses import predicted_classes, true_classes
 

@@ -2,9 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +11,6 @@ import numpy as np
 from lib import run_folder
 from lib.atomic import remove_leftovers
 from lib.config import Config
-
 from lib.data.dataset import Dataset
 from lib.data.order import steps_per_epoch
 from lib.model.network import Network, build, build_backbone, weights_sha256
@@ -22,6 +20,7 @@ from lib.reporting.progress import bar, say
 from lib.reporting.reports import Reports
 from lib.training import resume
 from lib.training.checkpoints import Checkpoints, step_of
+from lib.training.parts import Parts
 from lib.training.state import State
 from lib.training.stopping import StopRequest
 from lib.training.trainable import require_trainable
@@ -94,34 +93,22 @@ def open_backbone(config: Config) -> keras.Model:
 
 
 @contextlib.contextmanager
-def open_run(
-    folder: Path,
-    config: Config,
-    backbone: keras.Model,
-    dataset: Dataset,
-    before: run_folder.Saved | None,
-    found: Mapping[str, Any],
-    started: float,
-    stop: StopRequest,
-) -> Iterator[Run]:
+def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> Iterator[Run]:
     """Opens a run where it stands, or a new one.
 
     Args:
         folder: of the run, held by this process.
-        config: what the run is.
-        backbone: of its network, with its first weights.
-        dataset: its pictures.
-        before: what the run was at its last start; None for a new one.
-        found: what else makes the run what it is.
+        parts: what it is made from.
         started: when the program was, by `time.monotonic`.
         stop: whether the run was asked to end; from here on to be heeded.
 
     Raises:
         UserError: the configuration cannot be trained, or is not that of the run.
     """
-    network = build(backbone, len(dataset.classes), config.dropout, config.seed)
+    config, dataset, before = parts.config, parts.dataset, parts.before
+    network = build(parts.backbone, len(dataset.classes), config.dropout, config.seed)
     facts = {
-        **found,
+        "plugins": dict(parts.plugins),
         "classes": list(dataset.classes),
         "pictures": {
             "train": len(dataset.train),
@@ -174,7 +161,7 @@ def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) 
     reports.pictures("training_samples", plots.training_samples(pictures, names), step=0)
     # As many as a batch has: augmentation is compiled for each shape that it meets.
     copies = np.repeat(pictures[:1], max(9, config.batch_size), axis=0)
-    from lib.data.augment import Augmentation, one_hot_targets
+    from lib.data.augment import Augmentation
 
     varied = Augmentation(config.augment, config.seed)(
         copies, np.zeros((len(copies), 1)), 0

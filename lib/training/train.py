@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from lib import faults, plugins, run_folder, runtime
-from lib.config import Config, resolved, weight_file
-from lib.data.dataset import open_dataset
-from lib.reporting.progress import bar, say
+from lib import run_folder
+from lib.config import Config, resolved, setting
+from lib.reporting.progress import say
+from lib.training.parts import open_parts
 from lib.training.stopping import StopRequest
 
 
@@ -45,26 +45,52 @@ def train(
     folder = Path(config.workdir)
     say(f"Training {' and '.join(phase.name for phase in phases)} in {folder}")
     with run_folder.locked(folder):
-        before = run_folder.saved(folder)
-        config = run_folder.continued(folder, config, before)
-        if not config.from_run:
-            weight_file(config.weights)  # missed now, and not when it is read
-
-        faults.point("tensorflow")
-        # Not before: it takes seconds, and much of what can be wrong has been said by then.
-        runtime.start(config.threads, config.seed)
-        found = {"plugins": plugins.load(config.plugin)}
-        if before:
-            run_folder.require_same(folder, before.facts, found)
+        parts = open_parts(folder, config)
+        run_folder.report_findings(folder, parts.dataset)
         from lib.training.loop import train_phase
         from lib.training.outcome import finish
-        from lib.training.run import open_backbone, open_run
+        from lib.training.run import open_run
 
-        backbone = open_backbone(config)
-        dataset = open_dataset(config, bar)
-        run_folder.report_findings(folder, dataset)
-        with open_run(folder, config, backbone, dataset, before, found, started, stop) as run:
+        with open_run(folder, parts, started, stop) as run:
             for phase in phases:
                 train_phase(run, phase)
             finish(run)
     return folder
+
+
+def suggest_rate(config: Config, name: str, stop: StopRequest | None = None) -> float:
+    """Tries rising learning rates on a phase, from where it begins; nothing of the run changes.
+
+    Writes a figure to `find_rate/` in the folder of the run.
+
+    Args:
+        config: what the run is.
+        name: of the phase.
+        stop: as for `train`.
+
+    Returns:
+        The rate that is suggested.
+
+    Raises:
+        Stopped: a signal came.
+        UserError: something that the user can mend; the message is one line.
+    """
+    config, stop = resolved(config), stop or StopRequest()
+    folder = Path(config.workdir)
+    say(f"Trying learning rates for the phase {name} of {folder}; nothing of the run changes")
+    parts = open_parts(folder, config)
+    from lib.model.network import build
+    from lib.reporting import plots
+    from lib.training import rate_finder, resume
+
+    config, dataset = parts.config, parts.dataset
+    network = build(parts.backbone, len(dataset.classes), config.dropout, config.seed)
+    resume.other_run(network, config, list(dataset.classes), parts.before)
+    rate_finder.load_beginning(network, config, config.phase(name), folder)
+    stop.defer()
+    test = rate_finder.find_rate(config, config.phase(name), network, dataset, stop)
+    figure = folder / "find_rate" / f"{name}.png"
+    plots.save(plots.rate_test(test.rates, test.losses, test.suggestion), figure)
+    say(f"The loss fell the fastest at {setting(f'{name}_learning_rate', test.suggestion)}")
+    say(f"How it went: {figure}")
+    return test.suggestion
