@@ -101,6 +101,14 @@ class Config:
         """
         return {phase.name: phase for phase in self.phases}[name]
 
+    def with_flags(self, **flags: Any) -> "Config":
+        """The same configuration but for some flags, by their names: `head_epochs=3`.
+
+        Raises:
+            ValueError: there are names that stand for nothing.
+        """
+        return Config.from_json(self.to_json() | flags)
+
     def to_json(self) -> dict[str, Any]:
         """The configuration as a mapping of flag names to plain values."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

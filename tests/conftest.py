@@ -87,9 +87,9 @@ def build_lively(classes: int):
     constant, and a mistake in them would not show. So the statistics are those of noise, and scale
     and offset, ones and zeros in a new network, are random numbers.
     """
-    from lib.model.network import as_network_input, build
+    from lib.model.network import as_network_input, build, build_backbone
 
-    network = build(classes, image_size=32, alpha=0.35, dropout=0.2, seed=0)
+    network = build(build_backbone(image_size=32, alpha=0.35), classes, dropout=0.2, seed=0)
     random = np.random.default_rng(7)
     normalisations = [layer for layer in network.backbone.layers if hasattr(layer, "moving_mean")]
     for layer in normalisations:

@@ -7,6 +7,7 @@ memory: nothing of the run changes.
 """
 
 import dataclasses
+import math
 from pathlib import Path
 
 import keras
@@ -45,16 +46,20 @@ class RateTest:
 
     @property
     def suggestion(self) -> float:
-        """The rate at which the loss fell the fastest on its way down, to two digits.
+        """The middle of the tenfold rise of the rate in which the loss fell the most, to two digits.
+
+        Over less than that, chance would decide: a batch is easier than another.
 
         Raises:
             UserError: it never fell.
         """
-        fell = self.losses[: int(np.argmin(self.losses)) + 1]
-        if len(fell) < 3:
+        lowest = int(np.argmin(self.losses))
+        if lowest == 0:
             raise UserError("the loss did not fall at any rate, so that there is none to suggest")
-        slopes = np.gradient(fell, np.log(self.rates[: len(fell)]))
-        return float(f"{self.rates[int(np.argmin(slopes))]:.1e}")
+        width = min(lowest, round((STEPS - 1) / math.log10(HIGHEST / LOWEST)))
+        falls = self.losses[: lowest + 1 - width] - self.losses[width : lowest + 1]
+        first = int(np.argmax(falls))
+        return float(f"{math.sqrt(self.rates[first] * self.rates[first + width]):.1e}")
 
 
 class _Rising(keras.optimizers.schedules.LearningRateSchedule):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lib.config import Phase
 from lib.model.engine import _block_start, cut
 from lib.model.folding import sources
-from lib.model.freezing import freeze, layer_index
+from lib.model.freezing import first_trained, freeze
 
 BATCH = 6
 CUTS = {
@@ -26,7 +27,7 @@ def pictures(count=BATCH):
 
 
 def index_of(network, at):
-    return None if at is None else layer_index(network.backbone, at)
+    return first_trained(network.backbone, Phase("phase", thaw="none" if at is None else at))
 
 
 @pytest.fixture(scope="module")

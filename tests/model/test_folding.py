@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lib.config import Phase
 from lib.model.folding import constants, evaluate, folded, followers, sources
-from lib.model.freezing import layer_index
+from lib.model.freezing import first_trained
 
 
 def pictures(count=3):
@@ -63,7 +64,9 @@ def test_an_addition_has_two_sources(network):
 def test_a_part_folded_equals_keras(network, first, last):
     layers = network.backbone.layers
     at = [
-        each if isinstance(each, int) else layer_index(network.backbone, each)
+        each
+        if isinstance(each, int)
+        else first_trained(network.backbone, Phase("phase", thaw=each))
         for each in (first, last)
     ]
     part = layers[at[0] :][: None if at[1] == -1 else at[1] - at[0] + 1]

@@ -2,33 +2,77 @@ import math
 
 import pytest
 
+from lib.config import Phase
 from lib.errors import UserError
-from lib.model.freezing import as_markdown, as_text, freeze, layer_index, layer_table
+from lib.model.freezing import (
+    as_markdown,
+    as_text,
+    first_trained,
+    freeze,
+    layer_table,
+    variable_blocks,
+)
 
 
-def test_a_layer_is_found_by_index_and_by_name(network):
+def first(network, thaw):
+    return first_trained(network.backbone, Phase("top", thaw=thaw))
+
+
+def test_the_first_trained_layer_is_given_by_index_or_by_name(network):
     names = [layer.name for layer in network.backbone.layers]
-    assert layer_index(network.backbone, 100) == 100
-    assert layer_index(network.backbone, "block_13_expand") == names.index("block_13_expand")
-    assert layer_index(network.backbone, 0) == 0
-    assert layer_index(network.backbone, len(names) - 1) == len(names) - 1
+    assert first(network, 100) == 100
+    assert first(network, "block_13_expand") == names.index("block_13_expand")
+    assert first(network, 0) == 0
+    assert first(network, len(names) - 1) == len(names) - 1
+
+
+def test_it_is_given_by_a_block_too(network):
+    names = [layer.name for layer in network.backbone.layers]
+    assert first(network, "block_14") == names.index("block_14_expand")
+    assert first(network, "Conv_1") == names.index("Conv_1")
+
+
+def test_none_freezes_the_backbone_and_all_thaws_it(network):
+    assert first(network, "none") is None
+    assert first(network, "all") == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "index"), [("35%", 100), ("100%", 0), ("50%", 77), ("0.1%", 153), ("12.5%", 135)]
+)
+def test_a_share_is_that_of_the_layers_at_the_top(network, share, index):
+    assert first(network, share) == index
 
 
 @pytest.mark.parametrize("index", [-1, 154, 999])
 def test_an_index_beyond_the_layers_is_refused_with_the_range(network, index):
-    with pytest.raises(UserError, match=rf"--fine_tune_at={index}: .* layers 0 to 153;"):
-        layer_index(network.backbone, index)
+    with pytest.raises(UserError, match=rf"--top_thaw={index}: .* layers 0 to 153;"):
+        first(network, index)
+
+
+@pytest.mark.parametrize("share", ["0%", "101%"])
+def test_a_share_of_none_or_more_than_all_is_refused(network, share):
+    with pytest.raises(UserError, match=rf"--top_thaw={share}: expected a share above 0%"):
+        first(network, share)
 
 
 def test_an_unknown_name_is_refused_with_near_ones(network):
-    with pytest.raises(UserError, match=r"--fine_tune_at=blok_13_expand.*block_13_expand\b"):
-        layer_index(network.backbone, "blok_13_expand")
+    with pytest.raises(UserError, match=r"--top_thaw=blok_13_expand.*block_13_expand\b"):
+        first(network, "blok_13_expand")
+    with pytest.raises(UserError, match=r"--top_thaw=block_17.*block_1"):
+        first(network, "block_17")
 
 
-def test_a_name_that_resembles_nothing_is_refused_with_an_example(network):
-    example = network.backbone.layers[100].name
-    with pytest.raises(UserError, match=f"--fine_tune_at=zzz.* such as {example}"):
-        layer_index(network.backbone, "zzz")
+def test_a_name_that_resembles_nothing_is_refused_with_what_is_possible(network):
+    with pytest.raises(UserError, match="--top_thaw=zzz.* expected none, all, an index or 35%"):
+        first(network, "zzz")
+
+
+def test_each_trained_variable_belongs_to_a_block(network):
+    variables = freeze(network, first(network, "block_16"))
+    blocks = variable_blocks(network, variables)
+    assert list(dict.fromkeys(blocks)) == ["block_16", "Conv_1", "head"]
+    assert blocks.count("head") == 2
 
 
 def test_a_frozen_backbone_leaves_the_head_alone_to_be_trained(network):

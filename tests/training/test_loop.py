@@ -13,9 +13,13 @@ from lib.errors import Stopped, UserError
 from lib.model.network import weights_sha256
 from lib.reporting.progress import bar
 from lib.run_folder import saved
+from lib.training import clock as clock_module
 from lib.training import loop
 from lib.training import run as run_module
+from lib.training.build import build_phase
 from lib.training.checkpoints import step_of
+from lib.training.feed import TrainingFeed
+from lib.training.parts import Parts
 from lib.training.run import open_run
 
 STEPS = 3  # an epoch
@@ -51,14 +55,14 @@ class Silent:
 def only_the_loop(shared_networks):
     """Runs without reports, on a network that is built already."""
 
-    def build_network(config, classes):
+    def build(backbone, classes, dropout, seed):
         network, weights = shared_networks(classes)
         network.model.set_weights(weights)
         return network
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "Reports", Silent)
-        patch.setattr(run_module, "build_network", build_network)
+        patch.setattr(run_module, "build", build)
         patch.setattr(run_module, "_show_training_pictures", lambda *_: None)
         yield
 
@@ -75,11 +79,12 @@ def config(two_classes):
         image_size=32,
         alpha=0.35,
         engine="plain",
+        checkpoint_every=2,
+    ).with_flags(
         head_epochs=2,
         head_learning_rate=0.01,
         finetune_epochs=1,
-        fine_tune_at="block_16_expand",
-        checkpoint_every=2,
+        finetune_thaw="block_16_expand",
     )
 
 
@@ -91,7 +96,8 @@ def dataset(config):
 @contextlib.contextmanager
 def opened(folder, config, dataset, stop=None):
     folder.mkdir(exist_ok=True)
-    with open_run(folder, config, dataset, saved(folder), 0.0, stop or Stop()) as run:
+    parts = Parts(config, saved(folder), {}, None, dataset)
+    with open_run(folder, parts, 0.0, stop or Stop()) as run:
         yield run
 
 
@@ -113,14 +119,17 @@ def uninterrupted(config, dataset, tmp_path_factory):
 
 
 @pytest.mark.parametrize("phase", ["head", "finetune"])
-def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phase):
-    config = dataclasses.replace(config, head_epochs=2 if phase == "head" else 0, finetune_epochs=2)
+def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phase, monkeypatch):
+    config = config.with_flags(head_epochs=2 if phase == "head" else 0, finetune_epochs=2)
     with opened(tmp_path, config, dataset) as run:
-        work = loop._PhaseLoop(run, config.phase(phase))
-        work.train()
+        built = []
+        monkeypatch.setattr(
+            loop, "build_phase", lambda *a: built.append(build_phase(*a)) or built[0]
+        )
+        loop.train_phase(run, config.phase(phase))
     assert len(dataset.train) % config.batch_size  # so that the last batch is smaller
-    assert work._train_step.experimental_get_tracing_count() == 1
-    assert work._evaluation_step.experimental_get_tracing_count() == 1
+    assert built[0].train_step.experimental_get_tracing_count() == 1
+    assert built[0].evaluation_step.experimental_get_tracing_count() == 1
 
 
 def test_the_building_of_a_phase_counts_for_the_phase_and_for_no_epoch(
@@ -136,11 +145,11 @@ def test_the_building_of_a_phase_counts_for_the_phase_and_for_no_epoch(
         clock[0] += 1000.0
         return []
 
-    with opened(tmp_path, dataclasses.replace(config, head_epochs=1), dataset) as run:
-        loop.train_phase(run, run.config.head)
-        monkeypatch.setattr(loop, "monotonic", monotonic)
+    with opened(tmp_path, config.with_flags(head_epochs=1), dataset) as run:
+        loop.train_phase(run, run.config.phase("head"))
+        monkeypatch.setattr(clock_module, "monotonic", monotonic)
         monkeypatch.setattr(loop, "layer_table", slow)
-        loop.train_phase(run, run.config.finetune)
+        loop.train_phase(run, run.config.phase("finetune"))
         journal = run.state.journal
     assert journal.history[-1].seconds < 1000.0 < journal.seconds["finetune"]
     assert journal.training_seconds["finetune"] < 1000.0
@@ -157,8 +166,8 @@ def test_the_bar_goes_on_with_each_step_and_shows_the_last_loss_looked_at(
 
     monkeypatch.setattr(loop, "bar", recording)
     monkeypatch.setattr(loop, "_LOOK_EVERY", 2)
-    with opened(tmp_path, dataclasses.replace(config, head_epochs=1), dataset) as run:
-        loop.train_phase(run, run.config.head)
+    with opened(tmp_path, config.with_flags(head_epochs=1), dataset) as run:
+        loop.train_phase(run, run.config.phase("head"))
     assert told == [(0, []), (4, []), (4, ["loss"]), (2, ["loss"])]
 
 
@@ -175,19 +184,19 @@ def test_a_run_that_is_stopped_anywhere_ends_as_if_it_never_was(
 def test_a_stop_saves_the_very_step_at_which_it_came(config, dataset, tmp_path):
     with opened(tmp_path, config, dataset, Stop(2)) as run:  # two evaluation batches before it
         with pytest.raises(Stopped):
-            loop.train_phase(run, config.head)
+            loop.train_phase(run, config.phase("head"))
         assert step_of(run.checkpoints.newest_good()) == int(run.state.step) == 1
 
 
 def test_a_stop_before_anything_was_done_saves_nothing(config, dataset, tmp_path):
     with opened(tmp_path, config, dataset, Stop(0)) as run:
         with pytest.raises(Stopped):
-            loop.train_phase(run, config.head)
+            loop.train_phase(run, config.phase("head"))
         assert run.checkpoints.newest_good() is None
 
 
 def test_views_give_the_same_run_however_it_is_stopped(config, dataset, tmp_path):
-    config = dataclasses.replace(config, head_epochs=3, head_views=2)
+    config = config.with_flags(head_epochs=3, head_views=2)
     whole = trained(tmp_path / "whole", config, dataset, ["head"])
     with pytest.raises(Stopped):
         trained(tmp_path / "stopped", config, dataset, ["head"], Stop(13))
@@ -197,17 +206,17 @@ def test_views_give_the_same_run_however_it_is_stopped(config, dataset, tmp_path
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before_it(
     config, dataset, tmp_path, monkeypatch
 ):
-    config = dataclasses.replace(config, head_epochs=2)
-    computed = loop.TrainingFeed.batch
+    config = config.with_flags(head_epochs=2)
+    computed = TrainingFeed.batch
 
     def poisoned(feed, step):
         batch = computed(feed, step)
         return batch._replace(features=batch.features * np.nan) if step == 4 else batch
 
-    monkeypatch.setattr(loop.TrainingFeed, "batch", poisoned)
+    monkeypatch.setattr(TrainingFeed, "batch", poisoned)
     with opened(tmp_path, config, dataset) as run:
         with pytest.raises(UserError, match=r"not a number at step 4 \(phase head, learning rate"):
-            loop.train_phase(run, config.head)
+            loop.train_phase(run, config.phase("head"))
         assert step_of(run.checkpoints.newest_good()) == 4
         assert np.isfinite(run.network.head.kernel.numpy()).all()
     monkeypatch.undo()
@@ -218,17 +227,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before_
 
 
 def test_a_weight_that_overflows_is_never_saved(config, dataset, tmp_path):
-    config = dataclasses.replace(
-        config, head_optimizer="sgd", head_learning_rate=3e38, checkpoint_every=1
-    )
+    config = config.with_flags(head_optimizer="sgd", head_learning_rate=3e38, checkpoint_every=1)
     with opened(tmp_path, config, dataset) as run:
         with pytest.raises(UserError, match="infinite or not a number"):
-            loop.train_phase(run, config.head)
+            loop.train_phase(run, config.phase("head"))
         assert step_of(run.checkpoints.newest_good()) <= 1
 
 
 def test_the_cosine_goes_on_where_it_was(config, dataset, tmp_path):
-    config = dataclasses.replace(config, head_epochs=3, head_schedule="cosine")
+    config = config.with_flags(head_epochs=3, head_schedule="cosine")
     whole = trained(tmp_path / "whole", config, dataset, ["head"])
     rates = [float(row.split("learning_rate=")[1].split(",")[0]) for row in whole[1][1:]]
     assert rates == sorted(rates, reverse=True) and rates[0] > 2 * rates[-1] > 0
@@ -238,7 +245,7 @@ def test_the_cosine_goes_on_where_it_was(config, dataset, tmp_path):
 
 
 def test_the_head_of_no_epochs_is_the_network_before_training(config, dataset, tmp_path):
-    config = dataclasses.replace(config, head_epochs=0)
+    config = config.with_flags(head_epochs=0)
     _, history = trained(tmp_path, config, dataset)
     assert ["phase='start'" in row or "phase='finetune'" in row for row in history] == [True] * 2
-    assert (tmp_path / "head" / "ckpt-0.json").exists()
+    assert (tmp_path / "phases" / "head" / "ckpt-0.json").exists()

@@ -7,9 +7,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.config import Config
+from lib.config import Config, Phase
 from lib.model.engine import Engine, cut
-from lib.model.freezing import freeze, layer_index
+from lib.model.freezing import first_trained, freeze
 from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
 from lib.training.state import State
@@ -27,7 +27,7 @@ THAWED = "block_16_expand"  # near the top, so that a step is quick
 
 def phase_of(network, at, optimizer="sgd", rate=0.01, dropout=0.2, kind="plain", state=None):
     """What the loop builds for a phase: trained variables, feature function, step, state."""
-    index = None if at is None else layer_index(network.backbone, at)
+    index = first_trained(network.backbone, Phase("phase", thaw="none" if at is None else at))
     variables = freeze(network, index)
     engine = cut(network, index, kind, 2)
     built = build_optimizer(dataclasses.replace(Config().head, optimizer=optimizer), rate)
