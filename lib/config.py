@@ -125,18 +125,21 @@ class Config:
         Raises:
             ValueError: there are names that stand for nothing.
         """
-        values = Config().to_json() | values
-        phases = tuple(map(default_phase, values.pop("phases")))
-        given = {phase.name: {} for phase in phases}
-        for phase in (*phases, *Config.phases):
-            for name in PHASE_FLAGS:
-                value = values.pop(f"{phase.name}_{name}", getattr(phase, name))
-                given.setdefault(phase.name, {})[name] = value
-        if unknown := values.keys() - {field.name for field in dataclasses.fields(cls)}:
+        names = values.get("phases", [phase.name for phase in Config.phases])
+        flags_of = {name: {field: f"{name}_{field}" for field in PHASE_FLAGS} for name in names}
+        phases = tuple(
+            dataclasses.replace(
+                default_phase(name),
+                **{field: values[flag] for field, flag in flags.items() if flag in values},
+            )
+            for name, flags in flags_of.items()
+        )
+        of_phases = {flag for flags in flags_of.values() for flag in flags.values()}
+        others = {name: value for name, value in values.items() if name not in of_phases}
+        if unknown := others.keys() - {field.name for field in dataclasses.fields(cls)}:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        values["plugin"] = tuple(values["plugin"])
-        phases = tuple(dataclasses.replace(phase, **given[phase.name]) for phase in phases)
-        return cls(**values, phases=phases)
+        plugin = tuple(values.get("plugin", ()))
+        return cls(**others | {"phases": phases, "plugin": plugin})
 
 
 def written(value: object) -> str:
