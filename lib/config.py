@@ -107,7 +107,12 @@ class Config:
         Raises:
             ValueError: there are names that stand for nothing.
         """
-        return Config.from_json(self.to_json() | flags)
+        values = self.to_json()
+        if "phases" in flags:  # of those that are no longer named, the flags go too
+            dropped = set(values["phases"]) - set(flags["phases"])
+            gone = {f"{phase}_{field}" for phase in dropped for field in PHASE_FLAGS}
+            values = {name: value for name, value in values.items() if name not in gone}
+        return Config.from_json(values | flags)
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as a mapping of flag names to plain values."""

@@ -6,15 +6,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.config import NOT_IDENTITY, OF_FINETUNE, PHASES, Config, differences, resolved, user_cache
+from lib.config import (
+    NOT_IDENTITY,
+    Config,
+    Phase,
+    differences,
+    not_default,
+    require_phase_names,
+    resolved,
+    user_cache,
+)
+from lib.errors import UserError
 
+PHASES = st.builds(
+    Phase,
+    name=st.sampled_from(["head", "finetune", "top", "all"]),
+    epochs=st.integers(0, 99),
+    thaw=st.integers(0, 153) | st.sampled_from(["none", "all", "35%", "block_13"]),
+    layer_decay=st.floats(0.1, 1.0),
+    restore_best=st.booleans(),
+)
 CONFIGS = st.builds(
     Config,
     dataset=st.text(),
     seed=st.integers(0),
     alpha=st.floats(0.1, 2.0),
     train_limit=st.none() | st.integers(1),
-    fine_tune_at=st.integers(0, 153) | st.text(min_size=1),
+    plugin=st.lists(st.text(), max_size=2).map(tuple),
+    phases=st.lists(PHASES, min_size=1, max_size=4, unique_by=lambda p: p.name).map(tuple),
 )
 
 
@@ -27,37 +46,72 @@ def test_the_defaults_are_the_recipe():
     config = Config()
     assert (config.dataset, config.weights, config.seed) == ("cats_and_dogs", "imagenet", 0)
     assert (config.batch_size, config.image_size, config.alpha) == (32, 160, 1.0)
-    assert (config.dropout, config.rotation) == (0.2, 0.2)
+    assert (config.dropout, config.augment) == (0.2, "flip|rotate(0.2)")
+    assert (config.loss, config.class_weights, config.ema) == ("cross_entropy", "none", 0.0)
     assert (config.checkpoint_every, config.keep_checkpoints) == (50, 3)
-    head, finetune = config.head, config.finetune
+    head, finetune = config.phases
+    assert (head.name, finetune.name) == ("head", "finetune")
     assert (head.epochs, head.optimizer, head.learning_rate) == (10, "adam", 1e-4)
     assert (finetune.epochs, finetune.optimizer, finetune.learning_rate) == (10, "rmsprop", 1e-5)
-    assert (head.trained_from, finetune.trained_from) == (None, 100)
-    assert head.schedule == finetune.schedule == "constant"
+    assert (head.thaw, finetune.thaw) == ("none", 100)
+    for phase in config.phases:
+        assert (phase.schedule, phase.layer_decay, phase.views) == ("constant", 1.0, 0)
+        assert (phase.patience, phase.restore_best) == (0, False)
 
 
 def test_each_phase_has_the_flags_of_its_name():
-    config = Config(
+    config = Config().with_flags(
+        phases=["head", "top"],
         head_epochs=1,
         head_optimizer="sgd",
-        head_learning_rate=0.5,
-        head_schedule="cosine",
-        finetune_epochs=2,
-        finetune_optimizer="lion",
-        finetune_learning_rate=0.25,
-        fine_tune_at="block_13_expand",
+        top_learning_rate=0.25,
+        top_thaw="block_13",
     )
-    assert [config.phase(name).name for name in PHASES] == ["head", "finetune"]
-    head, finetune = config.phase("head"), config.phase("finetune")
-    assert (head.epochs, head.optimizer, head.learning_rate, head.schedule) == (
-        *(1, "sgd", 0.5),
-        "cosine",
-    )
-    assert (finetune.epochs, finetune.optimizer, finetune.learning_rate, finetune.schedule) == (
-        *(2, "lion", 0.25),
-        "constant",
-    )
-    assert finetune.trained_from == "block_13_expand"
+    head, top = config.phases
+    assert (head.epochs, head.optimizer, head.thaw) == (1, "sgd", "none")
+    assert (top.name, top.learning_rate, top.thaw) == ("top", 0.25, "block_13")
+    assert config.phase("top") is top
+    assert config.to_json()["phases"] == ["head", "top"]
+    assert config.to_json()["top_thaw"] == "block_13"
+    assert "finetune_thaw" not in config.to_json()
+
+
+@pytest.mark.parametrize("flag", ["rotation", "fine_tune_at", "top_epochs", "heads_epochs"])
+def test_a_flag_that_stands_for_nothing_is_refused(flag):
+    with pytest.raises(ValueError, match=f"unknown: {flag}"):
+        Config().with_flags(**{flag: 1})
+
+
+@pytest.mark.parametrize("names", [["head"], ["head", "top", "all"], ["all"], ["a_1"]])
+def test_phases_have_names_of_their_own(names):
+    require_phase_names(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "--phases=: expected the name of a phase"),
+        ([""], "--phases=: expected the name of a phase"),
+        (["head", ""], "'' cannot be the name of a phase"),
+        (["head", "head"], "--phases=head,head: 'head' stands there twice"),
+        (["evaluate"], "'evaluate' has another meaning"),
+        (["start"], "'start' has another meaning"),
+        (["all", "top"], "--phase=all stands for all phases"),
+        (["Head"], "'Head' cannot be the name of a phase"),
+        (["2nd"], "'2nd' cannot be the name of a phase"),
+        (["top layers"], "'top layers' cannot be the name of a phase"),
+    ],
+)
+def test_a_list_of_phases_that_cannot_be_one_is_refused(names, said):
+    with pytest.raises(UserError, match=said):
+        require_phase_names(names)
+
+
+def test_what_is_not_by_default_is_told_as_it_is_given():
+    config = Config(seed=3, plugin=("a.py", "b.py"), train_limit=None)
+    assert not_default(config.to_json()) == {"seed": "3", "plugin": "a.py,b.py"}
+    phases = config.with_flags(plugin=[], phases=["head", "top"], top_epochs=2, head_epochs=10)
+    assert not_default(phases.to_json()) == {"seed": "3", "phases": "head,top", "top_epochs": "2"}
 
 
 def test_the_cache_is_where_the_system_says_and_else_in_the_home(monkeypatch):
@@ -92,11 +146,9 @@ def test_a_configuration_does_not_differ_from_itself(config):
 
 
 CHANGES = {
-    **dict(seed=1, train_limit=5, eval_limit=5, batch_size=8, image_size=96, rotation=0.1),
+    **dict(seed=1, train_limit=5, eval_limit=5, batch_size=8, image_size=96, augment="flip"),
     **dict(alpha=0.5, dropout=0.1, engine="plain"),
-    **dict(head_optimizer="sgd", head_learning_rate=1.0, head_schedule="cosine"),
-    **dict(finetune_optimizer="sgd", finetune_learning_rate=1.0, finetune_schedule="cosine"),
-    **dict(fine_tune_at=0, head_views=1),
+    **dict(loss="focal", class_weights="balanced", ema=0.9),
 }
 
 
@@ -127,6 +179,20 @@ def test_what_was_not_known_before_differs():
     assert differences({}, {"seed": 1}) == {"seed": (None, 1)}
 
 
-def test_flags_of_fine_tuning_are_those_that_the_head_phase_does_not_use():
-    expected = {"finetune_epochs", "finetune_optimizer", "finetune_learning_rate"}
-    assert expected | {"finetune_schedule", "fine_tune_at"} == OF_FINETUNE
+def test_phases_are_compared_by_those_who_know_which_have_begun():
+    before = Config()
+    now = before.with_flags(head_epochs=3, finetune_optimizer="sgd")
+    assert differences(before.to_json(), now.to_json()) == {}
+    now = before.with_flags(phases=["head", "top"], top_thaw=3)
+    assert differences(before.to_json(), now.to_json()) == {}
+
+
+def test_a_run_that_begins_with_a_phase_of_another_leaves_out_those_up_to_it():
+    config = resolved(Config(from_run="other").with_flags(phases=["head", "top", "all"]))
+    assert [phase.epochs for phase in config.phases] == [0, 10, 10]
+    config = resolved(
+        Config(from_run="other", from_phase="top").with_flags(phases=["head", "top", "all"])
+    )
+    assert [phase.epochs for phase in config.phases] == [0, 0, 10]
+    config = resolved(Config(from_run="other", from_phase="all").with_flags(phases=["more"]))
+    assert [phase.epochs for phase in config.phases] == [10]

@@ -15,6 +15,7 @@ def unparsed():
     """Each test parses for itself."""
     absl_flags.FLAGS.unparse_flags()
     yield
+    flags.phases.define([])
     for name in absl_flags.FLAGS:
         absl_flags.FLAGS[name].unparse()
     absl_flags.FLAGS.unparse_flags()
@@ -41,8 +42,8 @@ def test_no_flags_give_the_defaults():
 
 def test_each_field_of_the_configuration_is_a_flag_with_its_default():
     flags.parse([PROGRAM])
-    for field in dataclasses.fields(Config):
-        assert absl_flags.FLAGS[field.name].value == field.default, field.name
+    for name, default in Config().to_json().items():
+        assert absl_flags.FLAGS[name].value == default, name
 
 
 def test_each_flag_reaches_the_field_of_its_name():
@@ -51,7 +52,8 @@ def test_each_flag_reaches_the_field_of_its_name():
         "--finetune_learning_rate=3e-6", "--train_limit=50", "--skip_nonfinite",
     )  # fmt: skip
     assert (found.seed, found.batch_size, found.alpha, found.dataset) == (7, 8, 0.35, "drawn")
-    assert (found.head_schedule, found.finetune_learning_rate) == ("cosine", 3e-6)
+    head, finetune = found.phases
+    assert (head.schedule, finetune.learning_rate) == ("cosine", 3e-6)
     assert (found.train_limit, found.eval_limit, found.skip_nonfinite) == (50, None, True)
 
 
@@ -59,7 +61,61 @@ def test_each_flag_reaches_the_field_of_its_name():
     ("given", "expected"), [("100", 100), ("0", 0), ("block_13_expand", "block_13_expand")]
 )
 def test_the_first_trained_layer_is_a_number_or_a_name(given, expected):
-    assert configuration(f"--fine_tune_at={given}").fine_tune_at == expected
+    assert configuration(f"--fine_tune_at={given}").phase("finetune").thaw == expected
+    assert configuration(f"--finetune_thaw={given}").phase("finetune").thaw == expected
+
+
+def test_each_phase_that_is_named_has_flags_of_its_own(tmp_path):
+    head, top, whole = configuration(
+        "--phases=head,top,all", "--top_thaw=35%", "--all_thaw=all", "--all_patience=2"
+    ).phases
+    assert (head.thaw, top.thaw, whole.thaw) == ("none", "35%", "all")
+    assert (top.patience, whole.patience) == (0, 2)
+
+
+def test_phases_are_found_in_a_preset_and_the_last_list_prevails(tmp_path):
+    preset = tmp_path / "gradual.cfg"
+    preset.write_text("--phases=head,top\n--top_epochs=3\n")
+    assert [p.name for p in configuration(f"--flagfile={preset}").phases] == ["head", "top"]
+    found = configuration(f"--flagfile={preset}", "--phases", "top,last", "--last_epochs=1")
+    assert [(p.name, p.epochs) for p in found.phases] == [("top", 3), ("last", 1)]
+
+
+def test_flags_of_phases_that_are_not_named_there_are_not(capsys):
+    configuration("--phases=head,top")
+    assert "finetune_epochs" in refusal(capsys, "--phases=head,top", "--finetune_epochs=1")
+    assert "fine_tune_at" in refusal(capsys, "--phases=head,top", "--fine_tune_at=1")
+
+
+def test_a_misspelt_flag_of_a_phase_gets_a_suggestion(capsys):
+    assert "top_epochs" in refusal(capsys, "--phases=head,top", "--top_epoch=1")
+
+
+def test_the_phases_of_a_run_stand_where_none_are_given():
+    run = resolved(Config().with_flags(phases=["top", "all"], top_epochs=3, all_thaw="all"))
+    assert configuration(run=run).phases == run.phases
+    found = configuration("--phases=top", "--top_optimizer=sgd", run=run)
+    assert found.phases == (dataclasses.replace(run.phases[0], optimizer="sgd"),)
+
+
+def test_a_phase_can_be_the_last_one_to_be_trained():
+    configuration("--phases=head,top", "--phase=top")
+    configuration("--phases=head,top", "--find_rate=top")
+    configuration("--phase=evaluate")
+
+
+def test_plugins_add_up():
+    found = configuration("--plugin=/a.py", "--plugin=/b.py")
+    assert found.plugin == ("/a.py", "/b.py")
+
+
+def test_help_lists_flags_and_what_the_registries_hold(capsys):
+    with pytest.raises(SystemExit) as exit:
+        flags.parse([PROGRAM, "--phases=head,top", "--help"])
+    assert exit.value.code == 0
+    printed = capsys.readouterr().out
+    for each in ("--top_thaw", "--augment", "rotate(", "cross_entropy(label_smoothing", "cosine("):
+        assert each in printed
 
 
 def test_flags_that_are_not_given_are_those_of_the_run():
@@ -94,10 +150,17 @@ WRONG = {
     "negative epochs": ["--head_epochs=-1"],
     "half an epoch": ["--head_epochs=1.5"],
     "dropping all": ["--dropout=1"],
-    "more than half a turn": ["--rotation=0.6"],
     "a width of zero": ["--alpha=0"],
     "an unknown phase": ["--phase=test"],
-    "an unknown schedule": ["--head_schedule=linear"],
+    "a phase twice": ["--phases=head,head"],
+    "no phase": ["--phases="],
+    "a phase with another meaning": ["--phases=evaluate"],
+    "patience in a phase of no epochs": ["--head_patience=1", "--head_epochs=0"],
+    "negative patience": ["--head_patience=-1"],
+    "a layer decay of zero": ["--head_layer_decay=0"],
+    "a layer decay above one": ["--head_layer_decay=1.1"],
+    "an average of itself alone": ["--ema=1"],
+    "a rate for an unknown phase": ["--find_rate=top"],
     "an unknown engine": ["--engine=fast"],
     "a limit of zero": ["--train_limit=0"],
     "a negative seed": ["--seed=-1"],
