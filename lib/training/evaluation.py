@@ -9,7 +9,7 @@ from lib.data.dataset import Subset
 from lib.reporting.judged import Judged
 from lib.reporting.progress import bar
 from lib.training.feed import EvaluationFeed
-from lib.training.losses import answers, cross_entropy
+from lib.training.losses import answers, cross_entropy, one_hot
 from lib.training.steps import EvaluationStep
 from lib.training.stopping import StopRequest
 
@@ -77,7 +77,7 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
             logits.append(step(batch.features)[: len(batch.labels)])
             advance(len(batch.labels))
     all_labels, all_logits = np.concatenate(labels), np.concatenate(logits)
-    losses = cross_entropy(all_logits, all_labels)
+    losses = cross_entropy(all_logits, one_hot(all_labels, all_logits.shape[1]))
     predicted, probabilities = answers(all_logits)
     loss = float(np.mean(losses, dtype=np.float64))
     return Evaluation(loss, all_labels, predicted, probabilities)

@@ -17,7 +17,7 @@ from lib.runtime import release_memory
 from lib.training.checkpoints import TracedCheckpoint, load_checkpoint
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.feed import EvaluationFeed, TrainingFeed
-from lib.training.optimizers import build_optimizer, learning_rate
+from lib.training.optimizers import build_optimizer, make_schedule
 from lib.training.run import Run
 from lib.training.steps import make_evaluation_step, make_gradient_step, make_train_step
 from lib.training.views import ViewFeed
@@ -55,12 +55,14 @@ class _PhaseLoop:
         epochs_before = 0 if phase.name == "head" else config.head_epochs
         self._last_epoch = epochs_before + phase.epochs
         self._first_step = epochs_before * run.epoch_steps
-        self._rate = learning_rate(phase, phase.epochs * run.epoch_steps)
+        self._rate = make_schedule(
+            phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate
+        )
 
         trained_from = layer_index(network.backbone, phase.trained_from)
         variables = self._variables = freeze(network, trained_from)
         engine = cut(network, trained_from, config.engine, config.threads)
-        optimizer = self._optimizer = build_optimizer(phase, self._rate)
+        optimizer = self._optimizer = build_optimizer(phase.optimizer, self._rate)
         self._train_step = make_train_step(
             engine,
             network.head,

@@ -22,7 +22,10 @@ def require_possible(config: Config, backbone: keras.Model) -> None:
         UserError: there is no such optimizer or layer.
     """
     for phase in (config.head, config.finetune):
-        build_optimizer(phase, phase.learning_rate)
+        try:
+            build_optimizer(phase.optimizer, phase.learning_rate)
+        except UserError as error:
+            raise UserError(f"--{phase.name}_optimizer={phase.optimizer}: {error}") from None
     layer_index(backbone, config.fine_tune_at)
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lib.model.engine import Engine
 from lib.randomness import Stream, uniform
-from lib.training.losses import cross_entropy, predicted_classes
+from lib.training.losses import cross_entropy, one_hot, predicted_classes
 from lib.training.state import State
 
 TrainStep = Callable[[tf.Tensor, tf.Tensor], None]
@@ -108,7 +108,7 @@ def _make_differentiate(
             with tf.name_scope("head"):
                 logits = head(drop(pooled, dropout, seed, state.step))
             with tf.name_scope("loss"):
-                losses = cross_entropy(logits, labels)
+                losses = cross_entropy(logits, one_hot(labels, logits.shape[1]))
                 loss = tf.reduce_mean(losses)
         return logits, losses, loss, tape.gradient(loss, [each.value for each in variables])
 
