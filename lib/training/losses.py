@@ -78,9 +78,7 @@ def make_loss(
 
 
 @LOSSES.register
-def cross_entropy(
-    logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0
-) -> tf.Tensor:
+def cross_entropy(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """Cross-entropy; label_smoothing s makes targets (1 - s) * target + s / classes.
 
     Label smoothing is that of Szegedy et al., "Rethinking the Inception architecture", 2016.
@@ -254,6 +252,8 @@ def _readings(text: str, classes: Sequence[str]) -> list[dict[str, str]]:
             after = start + len(name) + 1
             weight, comma, _ = text[after:].partition(",")
             now = {**read, name: weight}
+            if ":" in weight:  # of a longer name
+                continue
             if comma:
                 open_ends.append((after + len(weight) + 1, now))
             elif len(now) == len(classes):
