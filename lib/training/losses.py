@@ -154,16 +154,18 @@ def focal(
 
     @tf.custom_gradient
     def losses_of(logits: tf.Tensor, targets: tf.Tensor):
-        log_p = tf.nn.log_softmax(_as_several(logits))
-        p, q = tf.exp(log_p), -tf.math.expm1(log_p)
+        several = _as_several(logits)
+        p = tf.nn.softmax(several)
+        # 1 - p, as the sum of the others: a difference would be wrong where p is nearly 1.
+        q = tf.matmul(p, 1.0 - tf.eye(max(2, columns)))
+        log_p = tf.where(p > 0.5, tf.math.log1p(-q), tf.nn.log_softmax(several))
         weighted = _of_each_class(targets) * weights
         losses = tf.reduce_sum(weighted * q**gamma * -log_p, axis=1)
 
         def gradient(upstream):
-            # The derivative of a class's term by log(p). Where p rounds to 1, both factors of the
-            # first part go to their limits, of which zero wins for any gamma.
-            slope = gamma * tf.math.multiply_no_nan(q ** (gamma - 1.0), p * log_p) - q**gamma
-            terms = weighted * slope
+            # log(p) / q goes to -1 as q goes to zero.
+            ratio = tf.where(q > 1e-30, log_p / q, -1.0)
+            terms = weighted * q**gamma * (gamma * p * ratio - 1.0)  # derivatives by log(p)
             whole = terms - p * tf.reduce_sum(terms, axis=1, keepdims=True)
             return upstream[:, tf.newaxis] * whole[:, -columns:], None
 
