@@ -56,7 +56,7 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     trained_from = layer_index(network.backbone, phase.trained_from)
     variables = freeze(network, trained_from)
     engine = cut(network, trained_from, config.engine, config.threads)
-    optimizer, state = build_optimizer(phase, phase.learning_rate), State()
+    optimizer, state = build_optimizer(phase.optimizer, phase.learning_rate), State()
     step = make_train_step(
         engine, network.head, variables, optimizer, state, config.dropout, config.seed
     )

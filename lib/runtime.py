@@ -42,6 +42,9 @@ def start(threads: int, seed: int) -> None:
         import keras
         import tensorflow as tf
 
+        from lib import exact_sums
+
+        exact_sums.install()
         tf.get_logger().setLevel("ERROR")
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -125,7 +125,7 @@ def make_evaluation_step(engine: Engine, network: Network) -> EvaluationStep:
 
 @tf.autograph.experimental.do_not_convert
 def _outcome(learner: Learner, features: tf.Tensor, targets: tf.Tensor, step: tf.Tensor) -> Outcome:
-    """Forward and backward pass, in a graph."""
+    """Forward and backward pass, for use in a graph."""
     with tf.GradientTape() as tape:
         # The names are for those who look at the graph.
         with tf.name_scope("backbone"):

@@ -22,7 +22,7 @@ def require_trainable(config: Config, backbone: keras.Model) -> None:
     """
     Augmentation(config.augment, config.seed)
     with _given("loss", config.loss):
-        make_loss(config.loss, None)
+        make_loss(config.loss, columns=1)
     for phase in config.phases:
         with _given(f"{phase.name}_schedule", phase.schedule):
             schedule = make_schedule(phase.schedule, max(1, phase.epochs), phase.learning_rate)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.config import Config
 from lib.model.engine import cut
 from lib.model.freezing import freeze
 from lib.training.optimizers import build_optimizer
@@ -63,7 +62,7 @@ def head_step(network):
     variables = freeze(network, None)
     engine = cut(network, None, "plain", 2)
     state = State()
-    optimizer = build_optimizer(Config().head, 0.01)
+    optimizer = build_optimizer("adam", 0.01)
     step = make_train_step(
         engine, network.head, variables, optimizer, state, dropout=0.0, seed=0, patience=3
     )
