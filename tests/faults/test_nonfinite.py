@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from lib.model.engine import cut
 from lib.model.freezing import freeze
+from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
 from lib.training.state import State
-from lib.training.steps import make_train_step
+from lib.training.steps import Learner, make_train_step
 from tests.faults.program import history
 
 
@@ -63,14 +64,26 @@ def head_step(network):
     engine = cut(network, None, "plain", 2)
     state = State()
     optimizer = build_optimizer("adam", 0.01)
-    step = make_train_step(
-        engine, network.head, variables, optimizer, state, dropout=0.0, seed=0, patience=3
+    learner = Learner(
+        network=network,
+        engine=engine,
+        variables=variables,
+        optimizer=optimizer,
+        schedule=0.01,
+        scales=[1.0, 1.0],
+        averages=None,
+        loss=cross_entropy,
+        dropout=0.0,
+        seed=0,
+        patience=3,
     )
+    step = make_train_step(learner, state)
     features = engine.prefix(np.zeros((4, 32, 32, 3), np.uint8))
 
     def take(sound: bool) -> None:
         factor = 1.0 if sound else float("nan")
-        step(features * factor, tf.constant([0, 1, 0, 1]))
+        targets = tf.constant([[0.0], [1.0], [0.0], [1.0]])
+        step(features * factor, targets, int(state.step))
 
     return (
         take,

@@ -6,10 +6,10 @@ from lib.errors import UserError
 from lib.training.measures import MEASURES, Outcome, measured
 
 OUTCOME = Outcome(
-    logits=tf.constant([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]]),
-    targets=tf.constant([[1.0, 0.0], [0.4, 0.6], [0.3, 0.7], [0.0, 1.0]]),
-    losses=tf.constant([1.0, 2.0, 3.0, 6.0]),
-    gradients=[tf.constant([[3.0, 0.0]]), tf.constant([4.0]), tf.constant([12.0])],
+    logits=np.float32([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]]),
+    targets=np.float32([[1.0, 0.0], [0.4, 0.6], [0.3, 0.7], [0.0, 1.0]]),
+    losses=np.float32([1.0, 2.0, 3.0, 6.0]),
+    gradients=[np.float32([[3.0, 0.0]]), np.float32([4.0]), np.float32([12.0])],
     variables=[],
 )
 
@@ -51,8 +51,8 @@ def test_what_is_registered_is_measured_in_a_graph_too(register):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (tf.constant([1.0]), r"'odd' returned float32 \(1,\); expected a float32 scalar"),
-        (tf.constant(1.0, tf.float64), "'odd' returned float64"),
+        (np.float32([1.0]), r"'odd' returned float32 \(1,\); expected a float32 scalar"),
+        (np.float64(1.0), "'odd' returned float64"),
         (3, "'odd' returned int32"),
         (None, "'odd' failed: ValueError"),
     ],
