@@ -52,10 +52,9 @@ flags.register_validator(
     lambda size: 32 <= size <= 1024,
     message="expected 32 to 1024 pixels",
 )
-flags.DEFINE_float(
-    "rotation",
-    Config.rotation,
-    "training pictures are rotated by up to this part of a turn",
-    lower_bound=0.0,
-    upper_bound=0.5,
+flags.DEFINE_string(
+    "augment",
+    Config.augment,
+    "how training pictures are varied: operations one after another, such as"
+    " flip|rotate(0.2)|color|mixup(0.2); empty for not at all",
 )

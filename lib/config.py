@@ -54,7 +54,7 @@ class Config:
 
     batch_size: int = 32
     image_size: int = 160
-    rotation: float = 0.2
+    augment: str = "flip|rotate(0.2)"
 
     weights: str = "imagenet"
     from_run: str | None = None

@@ -27,7 +27,7 @@ def test_the_defaults_are_the_recipe():
     config = Config()
     assert (config.dataset, config.weights, config.seed) == ("cats_and_dogs", "imagenet", 0)
     assert (config.batch_size, config.image_size, config.alpha) == (32, 160, 1.0)
-    assert (config.dropout, config.rotation) == (0.2, 0.2)
+    assert (config.dropout, config.augment) == (0.2, "flip|rotate(0.2)")
     assert (config.checkpoint_every, config.keep_checkpoints) == (50, 3)
     head, finetune = config.head, config.finetune
     assert (head.epochs, head.optimizer, head.learning_rate) == (10, "adam", 1e-4)
@@ -92,7 +92,7 @@ def test_a_configuration_does_not_differ_from_itself(config):
 
 
 CHANGES = {
-    **dict(seed=1, train_limit=5, eval_limit=5, batch_size=8, image_size=96, rotation=0.1),
+    **dict(seed=1, train_limit=5, eval_limit=5, batch_size=8, image_size=96, augment="flip"),
     **dict(alpha=0.5, dropout=0.1, engine="plain"),
     **dict(head_optimizer="sgd", head_learning_rate=1.0, head_schedule="cosine"),
     **dict(finetune_optimizer="sgd", finetune_learning_rate=1.0, finetune_schedule="cosine"),

@@ -6,6 +6,7 @@ import numpy as np
 
 from lib import faults
 from lib.data.dataset import Subset
+from lib.data.examples import one_hot_targets
 from lib.reporting.judged import Judged
 from lib.reporting.progress import bar
 from lib.training.feed import EvaluationFeed
@@ -77,7 +78,8 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
             logits.append(step(batch.features)[: len(batch.labels)])
             advance(len(batch.labels))
     all_labels, all_logits = np.concatenate(labels), np.concatenate(logits)
-    losses = cross_entropy(all_logits, all_labels)
     predicted, probabilities = answers(all_logits)
+    targets = one_hot_targets(all_labels, probabilities.shape[1])
+    losses = cross_entropy(all_logits, targets)
     loss = float(np.mean(losses, dtype=np.float64))
     return Evaluation(loss, all_labels, predicted, probabilities)

@@ -76,7 +76,7 @@ class _PhaseLoop:
         )
         self._evaluation_step = make_evaluation_step(engine, network.head)
         self._training = TrainingFeed(
-            run.dataset.train, engine, config.batch_size, config.seed, config.rotation
+            run.dataset.train, engine, config.batch_size, config.seed, run.augmentation
         )
         if phase.views:
             self._training = ViewFeed(
@@ -139,7 +139,7 @@ class _PhaseLoop:
                 if step % _LOOK_EVERY == 0:
                     self._require_finite()
                     note = f"loss {state.metrics()[0]:.4f}"
-                advance(len(batch.labels), note)
+                advance(len(batch.targets), note)
                 run.stop.heed()
                 if step % run.config.checkpoint_every == 0 and step < end:
                     self._save()

@@ -8,19 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Binary cross-entropy for one logit, categorical for one logit a class.
 
     Args:
         logits: float32 [n, 1] (of class 1), or [n, classes].
-        labels: int32 [n], indices of classes.
+        targets: float32 of the shape of the logits, probabilities of the classes.
 
     Returns:
         The loss of each example, float32 [n].
     """
-    if logits.shape[1] == 1:
-        return _binary(logits, tf.cast(labels, tf.float32)[:, tf.newaxis])
-    return _categorical(logits, tf.one_hot(labels, logits.shape[1]))
+    return (_binary if logits.shape[1] == 1 else _categorical)(logits, targets)
 
 
 @tf.custom_gradient
@@ -60,6 +58,11 @@ def answers(logits: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
         predicted_classes(logits).numpy(),
         probabilities(tf.cast(logits, tf.float64)).numpy().astype(np.float32),
     )
+
+
+def likeliest_classes(targets: tf.Tensor) -> tf.Tensor:
+    """The likeliest class of each target, int32 [n]; class 1 must be likelier than class 0."""
+    return predicted_classes(targets - 0.5)
 
 
 def predicted_classes(logits: tf.Tensor) -> tf.Tensor:

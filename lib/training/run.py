@@ -10,9 +10,9 @@ import numpy as np
 from lib import run_folder
 from lib.atomic import remove_leftovers
 from lib.config import Config
-from lib.data.augment import augment
+from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
-from lib.data.order import steps_per_epoch
+from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.network import Network, build, weights_sha256
 from lib.model.weights import load_pretrained
 from lib.reporting import plots
@@ -20,10 +20,12 @@ from lib.reporting.progress import bar, say
 from lib.reporting.reports import Reports
 from lib.training import resume
 from lib.training.checkpoints import Checkpoints, step_of
+from lib.training.feed import augmented
 from lib.training.state import State
 from lib.training.stopping import StopRequest
 
 _SHOWN = 9  # training pictures in the plot
+_AUGMENTED = 12  # in that of augmented ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Run:
         folder: of the run.
         config: what the run is.
         dataset: its pictures.
+        augmentation: how those for training are varied.
         network: whose weights are trained.
         state: where training is.
         started: when the program was, by `time.monotonic`.
@@ -48,6 +51,7 @@ class Run:
     folder: Path
     config: Config
     dataset: Dataset
+    augmentation: Augmentation
     network: Network
     state: State
     started: float
@@ -104,6 +108,7 @@ def open_run(
     Raises:
         UserError: the configuration cannot be trained, or is not that of the run.
     """
+    augmentation = Augmentation(config.augment, config.seed)  # before a download
     network = build_network(config, len(dataset.classes))
     facts = {
         "classes": list(dataset.classes),
@@ -132,12 +137,13 @@ def open_run(
         say(f"Resuming at step {int(state.step)}")
     with contextlib.closing(reports):
         reports.configuration(config.to_json(), facts)
-        _show_training_pictures(dataset, config, reports)
+        _show_training_pictures(dataset, config, augmentation, reports)
         stop.defer()
         yield Run(
             folder=folder,
             config=config,
             dataset=dataset,
+            augmentation=augmentation,
             network=network,
             state=state,
             started=started,
@@ -150,16 +156,20 @@ def open_run(
         )
 
 
-def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) -> None:
-    """Draws, once a run, what is trained on: the first pictures, and one as training sees it."""
+def _show_training_pictures(
+    dataset: Dataset, config: Config, augmentation: Augmentation, reports: Reports
+) -> None:
+    """Draws, once a run, what is trained on: pictures as they are, and as the first step sees them."""
     if all(reports.has_pictures(name, step=0) for name in ("training_samples", "augmentation")):
         return
     shown = np.arange(min(_SHOWN, len(dataset.train)))
     pictures = dataset.train.pixels(shown)
     names = [dataset.classes[label] for label in dataset.train.labels[shown]]
     reports.pictures("training_samples", plots.training_samples(pictures, names), step=0)
-    # As many as a batch has: augmentation is compiled for each shape that it meets.
-    copies = np.repeat(pictures[:1], max(9, config.batch_size), axis=0)
-    varied = augment(copies, config.seed, 0, config.rotation)[:9]
-    nine = np.clip(np.rint(varied), 0, 255).astype(np.uint8)
-    reports.pictures("augmentation", plots.augmentation(pictures[0], nine), step=0)
+    positions = batch_positions(0, len(dataset.train), config.batch_size, config.seed)
+    first = augmented(dataset.train, positions, config.batch_size, augmentation, step=0)
+    images = np.clip(np.rint(first.images[:_AUGMENTED]), 0, 255).astype(np.uint8)
+    figure = plots.augmentation(
+        images, first.targets[:_AUGMENTED].numpy(), dataset.classes, augmentation.text
+    )
+    reports.pictures("augmentation", figure, step=0)

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from lib.model.engine import Engine
-from lib.randomness import Stream, uniform
-from lib.training.losses import cross_entropy, predicted_classes
+from lib.randomness import uniform
+from lib.training.losses import cross_entropy, likeliest_classes, predicted_classes
 from lib.training.state import State
 
 TrainStep = Callable[[tf.Tensor, tf.Tensor], None]
@@ -41,20 +41,21 @@ def make_train_step(
         patience: steps in a row without an update that end training; 1 bears none.
 
     Returns:
-        A function of a batch's features and labels (int32 [n]); the batch may be of any size.
+        A function of a batch's features and targets (float32 [n, 1] or [n, classes]); the batch may
+        be of any size.
     """
     optimizer.build(variables)
     apply = tf.autograph.experimental.do_not_convert(optimizer.apply)
     differentiate = _make_differentiate(engine, head, variables, state, dropout, seed)
 
-    @tf.function(input_signature=_signature(engine))
-    def train_step(features: tf.Tensor, labels: tf.Tensor) -> None:
-        logits, losses, loss, gradients = differentiate(features, labels)
+    @tf.function(input_signature=_signature(engine, head))
+    def train_step(features: tf.Tensor, targets: tf.Tensor) -> None:
+        logits, losses, loss, gradients = differentiate(features, targets)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in (loss, *gradients)])
         if state.failed_step < 0:
             if finite:
                 apply(gradients, variables)
-                state.record(losses, predicted_classes(logits) == labels)
+                state.record(losses, predicted_classes(logits) == likeliest_classes(targets))
                 state.skipped_in_a_row.assign(0)
                 state.step.assign_add(1)
             elif state.skipped_in_a_row + 1 < patience:
@@ -81,9 +82,9 @@ def make_gradient_step(
     """
     differentiate = _make_differentiate(engine, head, variables, state, dropout, seed)
 
-    @tf.function(input_signature=_signature(engine), autograph=False)
-    def gradient_step(features: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
-        return differentiate(features, labels)[-1]
+    @tf.function(input_signature=_signature(engine, head), autograph=False)
+    def gradient_step(features: tf.Tensor, targets: tf.Tensor) -> list[tf.Tensor]:
+        return differentiate(features, targets)[-1]
 
     return gradient_step
 
@@ -100,7 +101,7 @@ def _make_differentiate(
 
     # Nothing here depends on a tensor's value, and looking for it would take AutoGraph a second.
     @tf.autograph.experimental.do_not_convert
-    def differentiate(features: tf.Tensor, labels: tf.Tensor):
+    def differentiate(features: tf.Tensor, targets: tf.Tensor):
         with tf.GradientTape() as tape:
             # The names are for those who look at the graph.
             with tf.name_scope("backbone"):
@@ -108,7 +109,7 @@ def _make_differentiate(
             with tf.name_scope("head"):
                 logits = head(drop(pooled, dropout, seed, state.step))
             with tf.name_scope("loss"):
-                losses = cross_entropy(logits, labels)
+                losses = cross_entropy(logits, targets)
                 loss = tf.reduce_mean(losses)
         return logits, losses, loss, tape.gradient(loss, [each.value for each in variables])
 
@@ -125,9 +126,9 @@ def make_evaluation_step(engine: Engine, head: keras.layers.Layer) -> Evaluation
     return evaluation_step
 
 
-def _signature(engine: Engine) -> tuple:
+def _signature(engine: Engine, head: keras.layers.Layer) -> tuple:
     # With the number of examples left open, the smaller last batch needs no trace of its own.
-    return engine.signature, tf.TensorSpec((None,), tf.int32)
+    return engine.signature, tf.TensorSpec((None, head.units))
 
 
 def drop(
@@ -145,5 +146,5 @@ def drop(
     if rate == 0.0:
         return pooled
     shape = [first + tf.shape(pooled)[0], pooled.shape[1]]
-    kept = uniform(shape, seed, Stream.DROPOUT, step)[first:] >= rate
+    kept = uniform(shape, seed, "dropout", step)[first:] >= rate
     return tf.where(kept, pooled / (1.0 - rate), 0.0)

@@ -20,7 +20,7 @@ class ViewFeed:
         feed: gives the views; the network's frozen part must be all but the head.
         views: how many there are.
         channels: numbers in the features of a picture.
-        memory_mb: budget for keeping their features, in MiB.
+        memory_mb: budget for keeping their features and targets, in MiB.
         heed: raises `Stopped` when the run was asked to stop; called between batches.
 
     Raises:
@@ -38,15 +38,15 @@ class ViewFeed:
         self._feed = feed
         self._views = views
         self._heed = heed
-        shape = (views, feed.examples, channels)
-        needed = 4 * np.prod(shape, dtype=np.int64) / 2**20
+        needed = 4 * views * feed.examples * (channels + feed.columns) / 2**20
         if needed > memory_mb:
             raise UserError(
                 f"--head_views={views}: the features of {feed.examples} pictures take"
                 f" {needed:.0f} MB; give fewer views, or --memory_mb={int(needed) + 1}"
             )
-        self._features = np.zeros(shape, np.float32)
-        self._known = np.zeros(shape[:2], bool)
+        self._features = np.zeros((views, feed.examples, channels), np.float32)
+        self._targets = np.zeros((views, feed.examples, feed.columns), np.float32)
+        self._known = np.zeros((views, feed.examples), bool)
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`, of one epoch."""
@@ -60,14 +60,18 @@ class ViewFeed:
         self._complete(view)
         for step in range(first, last):
             positions = self._feed.positions(step)
-            features = tf.constant(self._features[view, positions])
-            yield Batch(features, self._feed.labels(positions))
+            # A view that was mixed keeps its mixed targets.
+            yield Batch(
+                tf.constant(self._features[view, positions]),
+                tf.constant(self._targets[view, positions]),
+            )
 
     def _computed(self, view: int, first: int, last: int) -> Iterator[Batch]:
         """Computes the batches of a view's own epoch, and keeps their features."""
         for step, batch in enumerate(self._feed.batches(first, last), start=first):
             positions = self._feed.positions(step)
             self._features[view, positions] = batch.features
+            self._targets[view, positions] = batch.targets
             self._known[view, positions] = True
             yield batch
 

@@ -94,7 +94,6 @@ WRONG = {
     "negative epochs": ["--head_epochs=-1"],
     "half an epoch": ["--head_epochs=1.5"],
     "dropping all": ["--dropout=1"],
-    "more than half a turn": ["--rotation=0.6"],
     "a width of zero": ["--alpha=0"],
     "an unknown phase": ["--phase=test"],
     "an unknown schedule": ["--head_schedule=linear"],
