@@ -10,14 +10,15 @@ parameters that have defaults, are what `--augment="darken(0.3)|flip"` can say:
 
 - `examples` are `Examples`; so is what is returned, of the same shapes, images from 0 to 255.
 - `draw(k)` gives float32 [n, k], uniform in [0, 1): a row for each image, a function of (seed,
-  operation, step, position) alone. All that is random must come from it. No other operation's numbers
-  change with how often it is called, or with how wide.
-- The function is traced once into a TensorFlow graph, without AutoGraph: what depends on a tensor is
-  said with `tf.where`, not with `if`. Raise `UserError`, or call `within` and `interval`, for values
-  out of range.
+  operation, step, position) alone. All that is random must come from it. How often and how wide
+  an operation draws changes no other operation's numbers.
+- The function is traced once into a TensorFlow graph, without AutoGraph: what depends on a tensor
+  is said with `tf.where`, not with `if`. For values out of range raise `UserError`, or call
+  `within` and `interval`.
 
-An operation that only says where pixels come from returns an `affine` geometry instead. Adjacent ones
-are then composed into one interpolation. It may use the shape of `examples.images`, not the content:
+An operation that only says where pixels come from returns an `affine` geometry instead. Adjacent
+ones are composed into one interpolation, so it sees images as they were before the first of them:
+it may use the shape of `examples.images`, not the content.
 
     @OPERATIONS.register
     def shear(examples, draw, most=0.2):
@@ -159,8 +160,8 @@ def erase(
 def blur(examples: Examples, draw: Draw, probability=0.5, sigma=(0.1, 1.0)) -> Examples:
     """Blurs images by a Gaussian of a width (sigma, in pixels), with a probability.
 
-    As torchvision's GaussianBlur: separable, sampled, normalised, reflected at the border; it reaches
-    three times the largest width.
+    As torchvision's GaussianBlur: separable, sampled, normalised, reflected at the border; it
+    reaches three times the largest width.
     """
     within("probability", probability, 0, 1)
     interval("sigma", sigma, 0.01, 5)
@@ -180,8 +181,8 @@ def randaugment(examples: Examples, draw: Draw, count=2, strength=0.3) -> Geomet
 
     Cubuk et al., "RandAugment: practical automated data augmentation with a reduced search space",
     2020, with the operations and ranges of torchvision's RandAugment (whose magnitude of 9 of 30
-    is 0.3) but equalize. The geometric ones that are chosen come before the others, so that they are
-    one interpolation.
+    is 0.3) but equalize. The geometric ones that are chosen come before the others, so that they
+    are one interpolation.
     """
     if not isinstance(count, int) or not 1 <= count <= 20:
         raise UserError(f"count={count!r}; expected a whole number from 1 to 20")
@@ -251,9 +252,7 @@ def interval(name: str, value: Sequence[float], low: float, high: float) -> None
         UserError: it is not.
     """
     if len(value) != 2 or not all(map(_number, value)) or not low <= value[0] <= value[1] <= high:
-        raise UserError(
-            f"{name}={value!r}; expected (smallest, largest), from {low:g} to {high:g}"
-        )
+        raise UserError(f"{name}={value!r}; expected (smallest, largest), from {low:g} to {high:g}")
 
 
 def _number(value: object) -> bool:
@@ -290,7 +289,8 @@ def _box(draws: tf.Tensor, height: int, width: int, scale, ratio):
 
     Args:
         draws: float32 [n, 2 * attempts].
-        height, width: of the image.
+        height: of the image.
+        width: of the image.
         scale: of the box's area, as a part of the image's.
         ratio: of its width to its height; its logarithm is uniform.
 

@@ -171,7 +171,9 @@ def _require(what: str, found: tf.Tensor, shape) -> None:
     """Makes sure that an operation returned float32 of a shape."""
     found = tf.convert_to_tensor(found)
     if found.dtype != tf.float32 or not found.shape.is_compatible_with(shape):
-        wanted = ", ".join("n" if each == 2 and not i else str(each) for i, each in enumerate(shape))
+        wanted = ", ".join(
+            "n" if each == 2 and not i else str(each) for i, each in enumerate(shape)
+        )
         raise UserError(
             f"it returned {what} of type {found.dtype.name} and shape {tuple(found.shape)} for two"
             f" images of 32 by 32 pixels; expected float32 [{wanted}]"

@@ -37,12 +37,19 @@ def affine(
     yy: Number = 1.0,
     y: Number = 0.0,
 ) -> Geometry:
-    """The geometry in which a pixel comes from column `xx * column + xy * row + x` and row
-    `yx * column + yy * row + y`, in pixels from the centre; by default from where it is.
+    """A geometry by its entries, each a number for all images, or float32 [n].
+
+    A pixel at (column, row), counted from the centre of the image, comes from column
+    `xx * column + xy * row + x` and row `yx * column + yy * row + y`; by default from where it is.
 
     Args:
         examples: whose images it is for.
-        xx, xy, x, yx, yy, y: a number for all images, or float32 [n].
+        xx: columns per column.
+        xy: columns per row.
+        x: columns to the right.
+        yx: rows per column.
+        yy: rows per row.
+        y: rows down.
     """
     count = len(examples.images)
     entries = [tf.broadcast_to(tf.cast(each, tf.float32), [count]) for each in (xx, xy, x)]

@@ -1,8 +1,8 @@
 """The operations that RandAugment chooses from, with the ranges of torchvision's.
 
 torchvision/transforms/autoaugment.py, `RandAugment._augmentation_space` and `_apply_op`; the
-photometric ones are those of Pillow's ImageEnhance and ImageOps. Equalize, which needs the histogram
-of each image, is not among them.
+photometric ones are those of Pillow's ImageEnhance and ImageOps. Equalize, which needs the
+histogram of each image, is not among them.
 """
 
 import math
@@ -13,9 +13,9 @@ import tensorflow as tf
 from lib.data.examples import Examples
 from lib.data.geometry import Geometry, affine, composed
 
-NAMES = ("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate") + (
-    *("brightness", "color", "contrast", "sharpness", "posterize", "solarize", "autocontrast"),
-)
+_GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
+_BLENDED = ("brightness", "color", "contrast", "sharpness")
+NAMES = ("identity", *_GEOMETRIC, *_BLENDED, "posterize", "solarize", "autocontrast")
 
 
 def randaugment(draws: Sequence[tf.Tensor], examples: Examples, strength: float) -> Geometry:
@@ -90,7 +90,7 @@ def _enhanced(images: tf.Tensor, choice: tf.Tensor, sign: tf.Tensor, strength: f
     stretched = tf.where(high > low, (images - low) * (255.0 / (high - low)), images)
 
     result = images
-    for name in ("brightness", "color", "contrast", "sharpness"):
+    for name in _BLENDED:
         result = where(name, blended, result)
     result = where("posterize", tf.floor(images / coarseness) * coarseness, result)
     solarized = tf.where(images >= 255.0 * (1.0 - strength), 255.0 - images, images)

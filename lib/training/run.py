@@ -159,7 +159,7 @@ def open_run(
 def _show_training_pictures(
     dataset: Dataset, config: Config, augmentation: Augmentation, reports: Reports
 ) -> None:
-    """Draws, once a run, what is trained on: pictures as they are, and as the first step sees them."""
+    """Draws, once a run, what is trained on: pictures as they are, and as a step sees them."""
     if all(reports.has_pictures(name, step=0) for name in ("training_samples", "augmentation")):
         return
     shown = np.arange(min(_SHOWN, len(dataset.train)))

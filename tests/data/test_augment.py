@@ -123,7 +123,9 @@ def test_crop_falls_back_to_the_largest_box_in_the_middle_that_is_allowed():
 
 
 def test_color_is_that_of_tf_image():
-    numbers = np.float32([[0.1, 0.9, 0.2, 0.7], [0.9, 0.1, 0.8, 0.1], [0.5] * 4, [0.6, 0.3, 0.9, 1]])
+    numbers = np.float32(
+        [[0.1, 0.9, 0.2, 0.7], [0.9, 0.1, 0.8, 0.1], [0.5] * 4, [0.6, 0.3, 0.9, 1]]
+    )
     most = {"brightness": 0.2, "contrast": 0.3, "saturation": 0.5, "hue": 0.1}
     found = done("color", numbers, smooth(), **most).images
     for image, row, result in zip(smooth() / 255, numbers, found, strict=True):
@@ -195,7 +197,9 @@ def test_randaugment_has_the_enhancements_of_pillow(name, sign):
 def test_randaugment_has_the_geometry_of_torchvision():
     """`_augmentation_space`: shear to 0.3, translation to 150/331, rotation to 30 degrees."""
     row, column = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
-    images = np.stack([column, row, column], axis=-1)[np.newaxis].repeat(COUNT, 0).astype(np.float32)
+    images = (
+        np.stack([column, row, column], axis=-1)[np.newaxis].repeat(COUNT, 0).astype(np.float32)
+    )
     middle = np.s_[:, 12:20, 12:20]  # nothing comes from outside
     expected = {
         "shear_x": (column + 0.15 * row, row),

@@ -22,7 +22,9 @@ from lib.randomness import uniform
 
 SIZE = 32
 DEFAULT = "flip|rotate(0.2)"
-WITHOUT_MIXING = "flip|rotate(0.2)|crop|translate|zoom|color|grey(0.5)|erase|blur|randaugment(2, 0.5)"
+WITHOUT_MIXING = (
+    "flip|rotate(0.2)|crop|translate|zoom|color|grey(0.5)|erase|blur|randaugment(2, 0.5)"
+)
 ALL = f"{WITHOUT_MIXING}|mixup(0.4)|cutmix"
 few = settings(max_examples=15, deadline=None)
 STEPS = st.integers(0, 2**40)
@@ -187,9 +189,7 @@ def test_the_same_operation_twice_draws_other_numbers_the_second_time(spy):
     second = spy("spy|spy")
     assert not np.array_equal(second, spy("spy"))
     np.testing.assert_array_equal(spy("spy|flip|spy"), second)
-    np.testing.assert_array_equal(
-        second, uniform([3, 1], 1, "augment/spy/1/1", 2)
-    )
+    np.testing.assert_array_equal(second, uniform([3, 1], 1, "augment/spy/1/1", 2))
 
 
 def test_adjacent_geometric_operations_are_one_interpolation(monkeypatch):
@@ -307,7 +307,8 @@ def plugin(tmp_path, body):
     path = tmp_path / "mine.py"
     path.write_text(
         "import tensorflow as tf\nfrom lib.data.augment import OPERATIONS, Examples\n\n"
-        "@OPERATIONS.register\ndef mine(examples, draw, most=0.5):\n" + textwrap.indent(body, "    ")
+        "@OPERATIONS.register\ndef mine(examples, draw, most=0.5):\n"
+        + textwrap.indent(body, "    ")
     )
     exec(compile(path.read_text(), str(path), "exec"), {"__name__": "mine"})
     return path
@@ -317,7 +318,10 @@ def plugin(tmp_path, body):
     ("body", "said"),
     [
         ("a = 1\nreturn exampels", "{path}, line 7: NameError: name 'exampels' is not defined"),
-        ("return examples._replace(images=examples.images * draw(2))", "{path}, line 6: ValueError"),
+        (
+            "return examples._replace(images=examples.images * draw(2))",
+            "{path}, line 6: ValueError",
+        ),
         ("if draw(1)[0, 0] < 0.5:\n    return examples\nreturn examples", "{path}, line 6: Oper"),
         ("return examples.images", "it returned SymbolicTensor; expected Examples"),
         ("return None", "it returned NoneType; expected Examples"),

@@ -71,7 +71,7 @@ def head_step(network):
 
     def take(sound: bool) -> None:
         factor = 1.0 if sound else float("nan")
-        step(features * factor, tf.constant([0, 1, 0, 1]))
+        step(features * factor, tf.constant([[0.0], [1.0], [0.0], [1.0]]))
 
     return (
         take,

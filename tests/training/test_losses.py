@@ -5,7 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lib.training.losses import answers, cross_entropy, predicted_classes, probabilities
+from lib.data.examples import one_hot_targets
+from lib.training.losses import (
+    answers,
+    cross_entropy,
+    likeliest_classes,
+    predicted_classes,
+    probabilities,
+)
+
+
+def by_label(logits, labels):
+    """The loss of examples that are of one class each."""
+    classes = max(2, logits.shape[1])
+    return cross_entropy(logits, one_hot_targets(labels, classes))
+
 
 LOGITS = st.floats(-30, 30, width=32)
 
@@ -39,7 +53,7 @@ def loss_and_gradient(function, logits, labels, weights):
 
 @given(batches())
 def test_the_closed_form_equals_tensorflows_loss_and_its_gradient(batch):
-    losses, gradient = loss_and_gradient(cross_entropy, *batch)
+    losses, gradient = loss_and_gradient(by_label, *batch)
     expected_losses, expected_gradient = loss_and_gradient(tensorflows_own, *batch)
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
@@ -48,7 +62,7 @@ def test_the_closed_form_equals_tensorflows_loss_and_its_gradient(batch):
 @given(batches())
 def test_the_gradient_of_the_mean_is_probability_minus_truth(batch):
     logits, labels, _ = batch
-    _, gradient = loss_and_gradient(cross_entropy, logits, labels, np.float32(1 / len(labels)))
+    _, gradient = loss_and_gradient(by_label, logits, labels, np.float32(1 / len(labels)))
     classes = 2 if logits.shape[1] == 1 else logits.shape[1]
     truth = np.eye(classes, dtype=np.float32)[labels]
     expected = (probabilities(tf.constant(logits)) - truth)[:, -logits.shape[1] :] / len(labels)
@@ -60,7 +74,7 @@ def test_the_gradient_of_the_mean_is_probability_minus_truth(batch):
 def test_extreme_logits_have_finite_losses_and_gradients(classes, size):
     logits = np.full((2, classes), size, np.float32)
     logits[:, 0] *= -1
-    losses, gradient = loss_and_gradient(cross_entropy, logits, np.int32([0, 1]), np.ones(2, "f4"))
+    losses, gradient = loss_and_gradient(by_label, logits, np.int32([0, 1]), np.ones(2, "f4"))
     assert losses.dtype == tf.float32
     assert np.isfinite(losses).all() and np.isfinite(gradient).all()
     assert max(losses) >= 1e4
@@ -79,8 +93,23 @@ def test_probabilities_are_one_a_class_and_sum_to_one(batch):
 def test_the_loss_is_the_negative_logarithm_of_the_true_classs_probability(batch):
     logits, labels, _ = batch
     picked = probabilities(tf.constant(logits)).numpy()[np.arange(len(labels)), labels]
-    losses = cross_entropy(tf.constant(logits), tf.constant(labels))
+    losses = by_label(tf.constant(logits), tf.constant(labels))
     np.testing.assert_allclose(losses, -np.log(picked), rtol=1e-3, atol=1e-5)
+
+
+def test_the_loss_of_a_mixed_target_is_that_of_its_classes_mixed():
+    for logits, targets in (([[1.5]], [[0.3]]), ([[1.0, -2.0, 0.5]], [[0.7, 0.0, 0.3]])):
+        logits, targets = np.float32(logits), np.float32(targets)
+        of_each = by_label(
+            logits.repeat(max(2, logits.shape[1]), 0), tf.range(max(2, logits.shape[1]))
+        )
+        shares = targets[0] if logits.shape[1] > 1 else np.append(1 - targets[0], targets[0])
+        np.testing.assert_allclose(cross_entropy(logits, targets)[0], shares @ of_each, rtol=1e-5)
+
+
+def test_the_likeliest_class_of_a_target_is_the_largest_and_of_two_that_above_one_half():
+    assert likeliest_classes(tf.constant([[0.4], [0.5], [0.6]])).numpy().tolist() == [0, 0, 1]
+    assert likeliest_classes(tf.constant([[0.2, 0.5, 0.3]])).numpy().tolist() == [1]
 
 
 def test_one_logit_above_zero_means_the_second_class():

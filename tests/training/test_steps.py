@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config import Config
+from lib.data.examples import one_hot_targets
 from lib.model.engine import Engine, cut
 from lib.model.freezing import freeze, layer_index
 from lib.training.losses import cross_entropy
@@ -39,7 +40,7 @@ def phase_of(network, at, optimizer="sgd", rate=0.01, dropout=0.2, kind="plain",
 def batch(classes=2, count=BATCH, seed=0):
     random = np.random.default_rng(seed)
     pictures = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
-    return pictures, tf.constant(np.arange(count) % classes, tf.int32)
+    return pictures, one_hot_targets(tf.constant(np.arange(count) % classes, tf.int32), classes)
 
 
 def values(network):
@@ -55,16 +56,16 @@ def changed(before, after):
 def test_a_step_changes_exactly_the_thawed_variables(network, at, kind):
     variables, engine, step, _ = phase_of(network, at, kind=kind)
     before = values(network)
-    pictures, labels = batch()
-    step(engine.prefix(pictures), labels)
+    pictures, targets = batch()
+    step(engine.prefix(pictures), targets)
     assert changed(before, values(network)) == {variable.path for variable in variables}
 
 
 def test_with_three_classes_too(network_for_three):
     variables, engine, step, state = phase_of(network_for_three, THAWED)
     before = values(network_for_three)
-    pictures, labels = batch(classes=3)
-    step(engine.prefix(pictures), labels)
+    pictures, targets = batch(classes=3)
+    step(engine.prefix(pictures), targets)
     assert changed(before, values(network_for_three)) == {v.path for v in variables}
     assert int(state.count) == BATCH and int(state.failed_step) == -1
 
@@ -74,8 +75,8 @@ def test_the_statistics_of_batch_normalisation_never_move(network, kind):
     _, engine, step, _ = phase_of(network, THAWED, "adam", 0.01, kind=kind)
     before = values(network)
     for number in range(3):
-        pictures, labels = batch(seed=number)
-        step(engine.prefix(pictures), labels)
+        pictures, targets = batch(seed=number)
+        step(engine.prefix(pictures), targets)
     moved = changed(before, values(network))
     assert any("gamma" in path for path in moved)
     assert not any("moving_" in path for path in moved)
@@ -83,28 +84,28 @@ def test_the_statistics_of_batch_normalisation_never_move(network, kind):
 
 def test_a_step_of_the_head_is_plain_gradient_descent(network):
     _, engine, step, state = phase_of(network, None, "sgd", 0.5, dropout=0.0)
-    pictures, labels = batch()
+    pictures, targets = batch()
     pooled = engine.prefix(pictures)
     logits = network.head(pooled)
-    error = tf.sigmoid(logits) - tf.cast(labels, tf.float32)[:, tf.newaxis]
+    error = tf.sigmoid(logits) - targets
     kernel, bias = network.head.kernel.numpy(), network.head.bias.numpy()
-    losses = cross_entropy(logits, labels)
+    losses = cross_entropy(logits, targets)
 
-    step(pooled, labels)
+    step(pooled, targets)
 
     slope = tf.matmul(pooled, error, transpose_a=True) / BATCH
     np.testing.assert_allclose(network.head.kernel, kernel - 0.5 * slope, atol=1e-6)
     np.testing.assert_allclose(network.head.bias, bias - 0.5 * np.mean(error), atol=1e-6)
     assert float(state.loss_sum) == pytest.approx(float(np.sum(losses)), rel=1e-5)
-    right = (logits[:, 0] > 0) == (labels == 1)
+    right = (logits[:, 0] > 0) == (targets[:, 0] == 1)
     assert int(state.correct) == int(np.sum(right))
 
 
 def test_steps_are_counted_and_metrics_summed_over_batches_of_any_size(network):
     _, engine, step, state = phase_of(network, None)
     for count in (BATCH, BATCH, 2):
-        pictures, labels = batch(count=count)
-        step(engine.prefix(pictures), labels)
+        pictures, targets = batch(count=count)
+        step(engine.prefix(pictures), targets)
     assert (int(state.step), int(state.count)) == (3, 2 * BATCH + 2)
 
 
@@ -113,9 +114,9 @@ def test_each_function_is_traced_once_with_a_smaller_last_batch_too(network, at)
     _, engine, step, _ = phase_of(network, at)
     evaluation_step = make_evaluation_step(engine, network.head)
     for count in (BATCH, BATCH, 2, 1):
-        pictures, labels = batch(count=count)
+        pictures, targets = batch(count=count)
         features = engine.prefix(pictures)
-        step(features, labels)
+        step(features, targets)
         evaluation_step(features)
     assert step.experimental_get_tracing_count() == 1
     assert evaluation_step.experimental_get_tracing_count() == 1
@@ -128,8 +129,8 @@ def fine_tuned(network, weights):
     state.step.assign(3)
     _, engine, step, _ = phase_of(network, THAWED, "rmsprop", 1e-3, state=state)
     for number in range(2):
-        pictures, labels = batch(seed=number)
-        step(engine.prefix(pictures), labels)
+        pictures, targets = batch(seed=number)
+        step(engine.prefix(pictures), targets)
     return values(network)
 
 
@@ -137,13 +138,13 @@ def test_the_optimizer_of_the_first_phase_has_no_say_in_the_second(network):
     state = State()
     _, engine, step, _ = phase_of(network, None, "adam", 0.1, state=state)
     for number in range(3):
-        pictures, labels = batch(seed=number)
-        step(engine.prefix(pictures), labels)
+        pictures, targets = batch(seed=number)
+        step(engine.prefix(pictures), targets)
     weights = network.model.get_weights()
     _, engine, step, _ = phase_of(network, THAWED, "rmsprop", 1e-3, state=state)
     for number in range(2):
-        pictures, labels = batch(seed=number)
-        step(engine.prefix(pictures), labels)
+        pictures, targets = batch(seed=number)
+        step(engine.prefix(pictures), targets)
     after_both = values(network)
     # The same weights, as if there had never been a first phase.
     assert not changed(after_both, fine_tuned(network, weights))
@@ -152,12 +153,12 @@ def test_the_optimizer_of_the_first_phase_has_no_say_in_the_second(network):
 @pytest.mark.parametrize(("at", "poison"), [(None, np.nan), (THAWED, np.inf)])
 def test_a_loss_that_is_not_finite_changes_nothing_and_names_its_step(network, at, poison):
     _, engine, step, state = phase_of(network, at, "adam")
-    pictures, labels = batch()
+    pictures, targets = batch()
     good = engine.prefix(pictures)
-    step(good, labels)
+    step(good, targets)
     before, metrics = values(network), float(state.loss_sum)
-    step(good * poison, labels)
-    step(good, labels)  # whatever comes after it
+    step(good * poison, targets)
+    step(good, targets)  # whatever comes after it
     assert int(state.failed_step) == 1
     assert int(state.step) == 1
     assert float(state.loss_sum) == metrics
@@ -172,20 +173,20 @@ def test_with_patience_a_step_without_an_update_is_left_out_and_counted(network)
     step = make_train_step(
         engine, network.head, variables, optimizer, state, 0.0, seed=0, patience=3
     )
-    pictures, labels = batch()
+    pictures, targets = batch()
     good = engine.prefix(pictures)
     bad = good * np.nan
     before = values(network)
     for features in (bad, bad, good, bad, bad):
-        step(features, labels)
+        step(features, targets)
     # Two in a row are borne, twice; each takes a step's number, so that the order goes on.
     assert (int(state.step), int(state.failed_step), int(state.skipped)) == (5, -1, 4)
     assert int(state.count) == BATCH and int(optimizer.iterations) == 1
     assert changed(before, values(network)) == {variable.path for variable in variables}
     after = values(network)
-    step(bad, labels)
+    step(bad, targets)
     assert (int(state.step), int(state.failed_step)) == (5, 5)
-    step(good, labels)
+    step(good, targets)
     assert not changed(after, values(network))
 
 
@@ -193,12 +194,12 @@ def test_the_gradient_step_gives_the_gradients_of_the_step_to_come_and_changes_n
     state = State()
     variables, engine, step, _ = phase_of(network, THAWED, "sgd", 1.0, dropout=0.5, state=state)
     gradient_step = make_gradient_step(engine, network.head, variables, state, 0.5, seed=0)
-    pictures, labels = batch()
+    pictures, targets = batch()
     features = engine.prefix(pictures)
     before = values(network)
-    gradients = gradient_step(features, labels)
+    gradients = gradient_step(features, targets)
     assert not changed(before, values(network)) and int(state.step) == 0
-    step(features, labels)
+    step(features, targets)
     for variable, gradient in zip(variables, gradients, strict=True):
         np.testing.assert_allclose(
             variable.numpy(), before[variable.path] - gradient.numpy(), rtol=1e-4, atol=1e-5
@@ -278,9 +279,9 @@ def test_training_drops_what_the_step_number_says(network):
     state = State()
     state.step.assign(17)
     _, engine, step, _ = phase_of(network, None, dropout=0.5, state=state)
-    pictures, labels = batch()
+    pictures, targets = batch()
     pooled = engine.prefix(pictures)
     logits = network.head(drop(pooled, 0.5, 0, tf.constant(17, tf.int64)))
-    expected = float(np.sum(cross_entropy(logits, labels)))
-    step(pooled, labels)
+    expected = float(np.sum(cross_entropy(logits, targets)))
+    step(pooled, targets)
     assert float(state.loss_sum) == pytest.approx(expected, rel=1e-5)
