@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 
-from lib.data.augment import augment
+from lib.data.augmentation import Augmentation
 from lib.data.drawn.dataset import jpeg_pictures
 from lib.data.drawn.others import OTHERS
 from lib.model.weights import EMBEDDED
@@ -29,7 +29,7 @@ HELD_OUT_PER_CLASS = 20
 EPOCHS = 14
 BATCH_SIZE = 48
 LEARNING_RATE = 3e-3
-ROTATION = 0.1  # of a turn
+AUGMENT = "flip|rotate(0.1)"
 
 
 def draw(numbers: range) -> tuple[tf.Tensor, tf.Tensor]:
@@ -67,7 +67,7 @@ def main() -> None:
             keras.layers.Dense(len(CLASSES)),
         ]
     )
-    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loss_of = keras.losses.CategoricalCrossentropy(from_logits=True)
 
     start = time.monotonic()
     pictures, labels = draw(range(PICTURES_PER_CLASS))
@@ -85,11 +85,14 @@ def main() -> None:
     model.build((None, IMAGE_SIZE, IMAGE_SIZE, 3))
     optimizer.build(model.trainable_variables)
 
+    augmentation, targets = Augmentation(AUGMENT, seed=0), tf.one_hot(labels, len(CLASSES))
+
     @tf.function
     def train_step(indices: tf.Tensor) -> tf.Tensor:
-        x = augment(tf.gather(pictures, indices), 0, optimizer.iterations, ROTATION)
+        chosen = tf.gather(pictures, indices), tf.gather(targets, indices)
+        x, y = augmentation(*chosen, optimizer.iterations)
         with tf.GradientTape() as tape:
-            loss = loss_of(tf.gather(labels, indices), model(x, training=True))
+            loss = loss_of(y, model(x, training=True))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return loss

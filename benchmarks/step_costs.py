@@ -44,7 +44,7 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     """The parts of a phase's step and of what is done between steps."""
     import tensorflow as tf
 
-    from lib.data.augment import augment
+    from lib.data.augmentation import Augmentation
     from lib.model.engine import cut
     from lib.model.freezing import freeze, layer_index
     from lib.training.checkpoints import Checkpoints, TracedCheckpoint
@@ -65,14 +65,15 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     )
     shape = (config.batch_size, config.image_size, config.image_size, 3)
     pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    varied = augment(pictures, config.seed, 0, config.rotation).numpy()
+    targets = tf.zeros((config.batch_size, network.head.units))
+    augmentation = Augmentation(config.augment, config.seed)
+    varied = augmentation(pictures, targets, 0).images.numpy()
     features = engine.prefix(varied)
-    labels = tf.constant(np.arange(config.batch_size) % 2, tf.int32)
 
-    yield "augmentation", cost_of(lambda: augment(pictures, config.seed, 0, config.rotation))
+    yield "augmentation", cost_of(lambda: augmentation(pictures, targets, 0))
     yield "frozen part", cost_of(lambda: engine.prefix(varied))
-    yield "forward and gradient", cost_of(lambda: gradient_step(features, labels))
-    yield "all of the train step", cost_of(lambda: step(features, labels))
+    yield "forward and gradient", cost_of(lambda: gradient_step(features, targets))
+    yield "all of the train step", cost_of(lambda: step(features, targets))
     # On the file system of the run.
     with tempfile.TemporaryDirectory(dir=run.folder.absolute().parent) as scratch:
         checkpoints = Checkpoints(Path(scratch), config.keep_checkpoints)

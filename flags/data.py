@@ -55,5 +55,6 @@ flags.register_validator(
 flags.DEFINE_string(
     "augment",
     Config.augment,
-    "how training pictures are varied: operations joined by |, one after the other",
+    "how training pictures are varied: operations one after another, such as"
+    " flip|rotate(0.2)|color|mixup(0.2); empty for not at all",
 )

@@ -56,20 +56,36 @@ def training_samples(pictures: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-def augmentation(original: np.ndarray, nine: np.ndarray) -> Figure:
-    """One training picture as it is on the disk, and nine ways in which training sees it.
+def augmentation(
+    images: np.ndarray, targets: np.ndarray, classes: Sequence[str], operations: str
+) -> Figure:
+    """A grid of augmented pictures with their targets, such as "cats 0.7, dogs 0.3".
 
     Args:
-        original: uint8 [height, width, 3].
-        nine: uint8 [9, height, width, 3].
+        images: uint8 [n, height, width, 3], n >= 1.
+        targets: float32 [n, classes], or of two classes that of class 1 alone, [n, 1].
+        classes: their names.
+        operations: the augmentation, as `--augment` has it.
     """
-    figure = new_figure(4.6)
-    figure.suptitle("A training picture (left) and nine augmentations of it", fontsize=13)
-    layout = figure.add_gridspec(3, 6)
-    draw_picture(figure.add_subplot(layout[:, :3]), original)
-    for index, picture in enumerate(nine):
-        draw_picture(figure.add_subplot(layout[index // 3, 3 + index % 3]), picture)
+    figure, cells = _grid(images, extra_lines=1)
+    how = shown(operations, 70) or "no augmentation"
+    figure.suptitle(f"What the first step of training sees\n{how}", fontsize=13)
+    if targets.shape[1] == 1:
+        targets = np.concatenate([1.0 - targets, targets], axis=1)
+    for axes, target in zip(cells, targets, strict=True):
+        title = _target_words(target, classes, letters(axes))
+        axes.set_title(title, fontsize=10, family=families())
     return figure
+
+
+def _target_words(target: np.ndarray, classes: Sequence[str], room: int) -> str:
+    """The classes of a target with their shares, the largest first; of a class alone its name."""
+    order = [index for index in np.argsort(-target, kind="stable") if round(target[index], 2) > 0]
+    if len(order) == 1:
+        return shown(classes[order[0]], room)
+    each = room // min(max(len(order), 1), 2) - 6
+    words = [f"{shown(classes[index], each)} {round(float(target[index]), 2):g}" for index in order]
+    return ", ".join(words[:2]) + (", …" if len(words) > 2 else "")
 
 
 def curves(history: Sequence[Epoch]) -> Figure:

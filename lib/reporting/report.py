@@ -36,6 +36,7 @@ def html(
     result: Mapping[str, Any],
     judged: Judged,
     explain: Explain,
+    augmentation: Path | None = None,
 ) -> str:
     """The page.
 
@@ -46,6 +47,7 @@ def html(
         result: what `result.json` holds.
         judged: the test set.
         explain: where the network saw a class.
+        augmentation: the figure of augmented training pictures; left out where there is none.
     """
     flags, facts, test = run["flags"], run["facts"], result["test"]
     title = Path(flags["workdir"]).name
@@ -69,6 +71,7 @@ def html(
         ),
         _section("What was run", _run(flags, facts)),
         _section("What was trained", "".join(_layers(*each) for each in layers.items())),
+        _section("What training saw", _augmentation(flags, augmentation)),
         _section("Speed", _speed(result)),
         _section("How to reproduce it", _reproduce(run, result)),
     ]
@@ -244,6 +247,16 @@ def _layers(phase: str, rows: Layers) -> str:
     )
     share = f"{trained:,} of {total:,} parameters trained"
     return f"<details><summary>Phase {escape(phase)}: {share}</summary>{table}</details>"
+
+
+def _augmentation(flags: Mapping[str, Any], figure: Path | None) -> str:
+    """How training pictures were varied, and the first of them."""
+    how = f"<p><code>--augment={_safe(flags['augment'])}</code></p>"
+    if figure is None or not figure.is_file():
+        return how
+    with Image.open(figure) as image:
+        pixels = np.asarray(image.convert("RGB").reduce(2))
+    return f'{how}<img src="{_jpeg(pixels)}" loading="lazy" alt="augmented training pictures">'
 
 
 def _speed(result: Mapping[str, Any]) -> str:

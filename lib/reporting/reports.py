@@ -208,7 +208,7 @@ class Reports:
         rows = {
             phase: [dataclasses.astuple(row) for row in table] for phase, table in layers.items()
         }
-        page = html(run, history, rows, result, judged, explain)
+        page = html(run, history, rows, result, judged, explain, self._plot("augmentation"))
         with replacing(self._folder / REPORT) as temporary:
             temporary.write_text(page, encoding="utf-8")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lib.config import Config, Phase
-from lib.data.augment import Augmentation
+from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
 from lib.exact_sums import require_exact_sums
 from lib.model.engine import Engine, cut

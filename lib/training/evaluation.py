@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from lib import faults
-from lib.data.augment import one_hot_targets
 from lib.data.dataset import Subset
+from lib.data.examples import one_hot_targets
 from lib.reporting.judged import Judged
 from lib.reporting.progress import bar
 from lib.training.feed import EvaluationFeed
@@ -78,8 +78,8 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
             logits.append(step(batch.features)[: len(batch.labels)])
             advance(len(batch.labels))
     all_labels, all_logits = np.concatenate(labels), np.concatenate(logits)
-    targets = one_hot_targets(all_labels, max(2, all_logits.shape[1]))
-    losses = cross_entropy(all_logits, targets)
     predicted, probabilities = answers(all_logits)
+    targets = one_hot_targets(all_labels, probabilities.shape[1])
+    losses = cross_entropy(all_logits, targets)
     loss = float(np.mean(losses, dtype=np.float64))
     return Evaluation(loss, all_labels, predicted, probabilities)

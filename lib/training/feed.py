@@ -7,22 +7,30 @@ import numpy as np
 import tensorflow as tf
 
 from lib.ahead import ahead
-from lib.data.augment import one_hot_targets
+from lib.data.augmentation import Augmentation
 from lib.data.dataset import Subset
+from lib.data.examples import Examples, one_hot_targets, target_columns
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine
 
 
 class Batch(NamedTuple):
+    """What a step sees.
+
+    Attributes:
+        features: of the pictures, at the network's cut, float32 [n, ...].
+        targets: float32 [n, 1] or [n, classes], as the augmentation leaves them.
+    """
+
     features: tf.Tensor
     targets: tf.Tensor
 
 
 class EvaluationBatch(NamedTuple):
-    """What a step sees.
+    """What an evaluation sees.
 
     Attributes:
-        features: of the pictures, at the network's cut, float32 [n, ...].
+        features: of the pictures, at the network's cut, float32 [n or more, ...].
         labels: int32 [n], indices of classes.
     """
 
@@ -38,39 +46,42 @@ class TrainingFeed:
         engine: computes the features.
         batch_size: pictures a step.
         seed: the run's seed.
-        rotation: of the augmentation, as a part of a turn.
+        augmentation: how the pictures are varied.
 
     Attributes:
         examples: pictures in the split.
         epoch_steps: batches in an epoch.
+        columns: numbers in the target of an example.
     """
 
-    def __init__(self, subset: Subset, engine: Engine, batch_size: int, seed: int, augmentation):
+    def __init__(
+        self,
+        subset: Subset,
+        engine: Engine,
+        batch_size: int,
+        seed: int,
+        augmentation: Augmentation,
+    ):
         self._subset = subset
         self._engine = engine
         self._batch_size = batch_size
+        self._seed = seed
         self._augmentation = augmentation
-        self._seed = augmentation.seed
         self.examples = len(subset)
         self.epoch_steps = steps_per_epoch(len(subset), batch_size)
+        self.columns = target_columns(len(subset.classes))
 
     def positions(self, step: int) -> np.ndarray:
         """Which pictures of the split a step sees, int64 [n]."""
         return batch_positions(step, self.examples, self._batch_size, self._seed)
 
-    def labels(self, positions: np.ndarray) -> tf.Tensor:
-        """The classes of pictures of the split, int32 [n]."""
-        return tf.constant(self._subset.labels[positions])
-
     def batch(self, step: int) -> Batch:
         """What the step of that number sees: a function of the number alone."""
         positions = self.positions(step)
-        pictures = self._subset.pixels(positions)
-        # Filled up, as augmentation is compiled for each shape that it meets.
-        filled = filled_up(pictures, self._batch_size)
-        t = one_hot_targets(self.labels(positions), len(self._subset.classes))
-        varied = self._augmentation(filled, t, step).images[: len(pictures)]
-        return Batch(self._engine.prefix(varied), t)
+        images, targets = augmented(
+            self._subset, positions, self._batch_size, self._augmentation, step
+        )
+        return Batch(self._engine.prefix(images), targets)
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`."""
@@ -102,25 +113,23 @@ class EvaluationFeed:
         self._fits = (
             4 * engine.signature.shape[1:].num_elements() * len(subset) <= memory_mb * 2**20
         )
-        self._kept: list[Batch] = []
+        self._kept: list[EvaluationBatch] = []
         self.examples = len(subset)
-        self.classes = len(subset.classes)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[EvaluationBatch]:
         if self._kept:
             return iter(self._kept)
         starts = range(0, len(self._subset), self._batch_size)
         batches = ahead(self._batch, starts)
         return self._keeping(batches) if self._fits else batches
 
-    def _batch(self, start: int) -> Batch:
+    def _batch(self, start: int) -> EvaluationBatch:
         positions = np.arange(start, min(start + self._batch_size, len(self._subset)))
         pictures = filled_up(self._subset.pixels(positions), self._batch_size)
-        return EvaluationBatch(
-            self._engine.prefix(pictures), tf.constant(self._subset.labels[positions])
-        )
+        labels = tf.constant(self._subset.labels[positions])
+        return EvaluationBatch(self._engine.prefix(pictures), labels)
 
-    def _keeping(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _keeping(self, batches: Iterator[EvaluationBatch]) -> Iterator[EvaluationBatch]:
         seen = []
         for batch in batches:
             seen.append(batch)
@@ -128,6 +137,27 @@ class EvaluationFeed:
         self._kept = seen
 
 
-def filled_up(pictures: np.ndarray, count: int) -> np.ndarray:
-    """Pictures [n, size, size, 3], and black ones after them up to a number of `count`."""
-    return np.pad(pictures, [(0, count - len(pictures)), (0, 0), (0, 0), (0, 0)])
+def augmented(
+    subset: Subset, positions: np.ndarray, count: int, augmentation: Augmentation, step: int
+) -> Examples:
+    """Pictures of a split as the training step of that number sees them.
+
+    Args:
+        subset: the split.
+        positions: which, int64 [n], n <= count.
+        count: to which they are filled up, as augmentation is compiled for each shape that it
+            meets; those that are mixed into the last ones are real pictures too.
+        augmentation: how they are varied.
+        step: of training.
+
+    Returns:
+        n examples.
+    """
+    pictures = filled_up(subset.pixels(positions), count)
+    targets = one_hot_targets(filled_up(subset.labels[positions], count), len(subset.classes))
+    return Examples(*(each[: len(positions)] for each in augmentation(pictures, targets, step)))
+
+
+def filled_up(values: np.ndarray, count: int) -> np.ndarray:
+    """Values [n, ...], repeated from the first one on up to a number of `count`."""
+    return np.resize(values, (count, *values.shape[1:]))

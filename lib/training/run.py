@@ -11,8 +11,9 @@ import numpy as np
 from lib import run_folder
 from lib.atomic import remove_leftovers
 from lib.config import Config
+from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
-from lib.data.order import steps_per_epoch
+from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.network import Network, build, build_backbone, weights_sha256
 from lib.model.weights import load_pretrained
 from lib.reporting import plots
@@ -20,12 +21,14 @@ from lib.reporting.progress import bar, say
 from lib.reporting.reports import Reports
 from lib.training import resume
 from lib.training.checkpoints import Checkpoints, step_of
+from lib.training.feed import augmented
 from lib.training.parts import Parts
 from lib.training.state import State
 from lib.training.stopping import StopRequest
 from lib.training.trainable import require_trainable
 
 _SHOWN = 9  # training pictures in the plot
+_AUGMENTED = 12  # in that of augmented ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,12 +162,11 @@ def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) 
     pictures = dataset.train.pixels(shown)
     names = [dataset.classes[label] for label in dataset.train.labels[shown]]
     reports.pictures("training_samples", plots.training_samples(pictures, names), step=0)
-    # As many as a batch has: augmentation is compiled for each shape that it meets.
-    copies = np.repeat(pictures[:1], max(9, config.batch_size), axis=0)
-    from lib.data.augment import Augmentation
-
-    varied = Augmentation(config.augment, config.seed)(
-        copies, np.zeros((len(copies), 1)), 0
-    ).images[:9]
-    nine = np.clip(np.rint(varied), 0, 255).astype(np.uint8)
-    reports.pictures("augmentation", plots.augmentation(pictures[0], nine), step=0)
+    positions = batch_positions(0, len(dataset.train), config.batch_size, config.seed)
+    augmentation = Augmentation(config.augment, config.seed)
+    first = augmented(dataset.train, positions, config.batch_size, augmentation, step=0)
+    images = np.clip(np.rint(first.images[:_AUGMENTED]), 0, 255).astype(np.uint8)
+    figure = plots.augmentation(
+        images, first.targets[:_AUGMENTED].numpy(), dataset.classes, augmentation.text
+    )
+    reports.pictures("augmentation", figure, step=0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import keras
 
 from lib.config import Config, setting
-from lib.data.augment import Augmentation
+from lib.data.augmentation import Augmentation
 from lib.errors import UserError
 from lib.model.freezing import first_trained
 from lib.training.losses import make_loss

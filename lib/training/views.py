@@ -5,22 +5,23 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from lib.config import Phase, setting
 from lib.errors import UserError
 from lib.training.feed import Batch, TrainingFeed
 
 
 class ViewFeed:
-    """Epoch e sees each picture as epoch e % views did, in an order of its own.
+    """Epoch e of a phase sees each picture as its epoch e % views did, in an order of its own.
 
     Epochs after the first `views` cost no pass through the frozen part. What that trades away: the
     head sees `views` variants of a picture instead of a new one each epoch, so it can fit them more
     closely; the more epochs, the more views are worth their time.
 
     Args:
-        feed: gives the views; the network's frozen part must be all but the head.
-        views: how many there are.
-        channels: numbers in the features of a picture.
-        memory_mb: budget for keeping their features, in MiB.
+        feed: gives the views.
+        phase: whose epochs repeat them; says how many there are.
+        first_step: of the phase.
+        memory_mb: budget for keeping their features and targets, in MiB.
         heed: raises `Stopped` when the run was asked to stop; called between batches.
 
     Raises:
@@ -30,29 +31,32 @@ class ViewFeed:
     def __init__(
         self,
         feed: TrainingFeed,
-        views: int,
-        channels: int,
+        phase: Phase,
+        first_step: int,
         memory_mb: int,
         heed: Callable[[], None],
     ):
         self._feed = feed
-        self._views = views
+        self._views = phase.views
+        self._first_step = first_step
         self._heed = heed
-        shape = (views, feed.examples, channels)
-        needed = 4 * np.prod(shape, dtype=np.int64) / 2**20
+        shape = feed.feature_shape
+        needed = 4 * phase.views * feed.examples * (np.prod(shape) + feed.columns) / 2**20
         if needed > memory_mb:
             raise UserError(
-                f"--head_views={views}: the features of {feed.examples} pictures take"
-                f" {needed:.0f} MB; give fewer views, or --memory_mb={int(needed) + 1}"
+                f"{setting(f'{phase.name}_views', phase.views)}: the features of {feed.examples}"
+                f" pictures take {needed:.0f} MB; give fewer views, or"
+                f" {setting('memory_mb', int(needed) + 1)}"
             )
-        self._features = np.zeros(shape, np.float32)
-        self._known = np.zeros(shape[:2], bool)
+        self._features = np.zeros((phase.views, feed.examples, *shape), np.float32)
+        self._targets = np.zeros((phase.views, feed.examples, feed.columns), np.float32)
+        self._known = np.zeros((phase.views, feed.examples), bool)
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`, of one epoch."""
         if first == last:
             return
-        epoch = first // self._feed.epoch_steps
+        epoch = (first - self._first_step) // self._feed.epoch_steps
         view = epoch % self._views
         if epoch == view:
             yield from self._computed(view, first, last)
@@ -60,20 +64,24 @@ class ViewFeed:
         self._complete(view)
         for step in range(first, last):
             positions = self._feed.positions(step)
-            features = tf.constant(self._features[view, positions])
-            yield Batch(features, self._feed.labels(positions))
+            # A view that was mixed keeps its mixed targets.
+            yield Batch(
+                tf.constant(self._features[view, positions]),
+                tf.constant(self._targets[view, positions]),
+            )
 
     def _computed(self, view: int, first: int, last: int) -> Iterator[Batch]:
         """Computes the batches of a view's own epoch, and keeps their features."""
         for step, batch in enumerate(self._feed.batches(first, last), start=first):
             positions = self._feed.positions(step)
             self._features[view, positions] = batch.features
+            self._targets[view, positions] = batch.targets
             self._known[view, positions] = True
             yield batch
 
     def _complete(self, view: int) -> None:
         """Computes what is missing of a view, as it was in its own epoch: after a restart, all."""
-        first = view * self._feed.epoch_steps
+        first = self._first_step + view * self._feed.epoch_steps
         steps = range(first, first + self._feed.epoch_steps)
         missing = [s for s in steps if not self._known[view, self._feed.positions(s)].all()]
         if missing:  # all before a certain step: where this process took over

@@ -39,7 +39,7 @@ def texts(figure):
 
 def all_figures():
     yield plots.training_samples(pictures(3), ["cats", "dogs", "cats"])
-    yield plots.augmentation(pictures(1)[0], pictures(9))
+    yield plots.augmentation(pictures(3), np.float32([[0], [1], [0.3]]), ["cats", "dogs"], "flip")
     yield plots.curves(history("head", "finetune"))
     yield plots.predictions(pictures(2), ["cats", "dogs"], ["cats", "cats"], [0.9, 0.6])
     yield plots.confusion(np.array([[9, 1], [0, 10]]), ["cats", "dogs"])
@@ -84,10 +84,26 @@ def test_every_training_picture_has_its_class_above_it(n):
     plots.pixels(figure)
 
 
-def test_the_original_stands_beside_nine_augmented_pictures():
-    original, nine = pictures(1)[0], pictures(9)[::-1]
-    drawn = [axes.images[0].get_array() for axes in plots.augmentation(original, nine).axes]
-    assert np.array_equal(drawn[0], original) and np.array_equal(drawn[1:], nine)
+def test_augmented_pictures_have_their_targets_above_them():
+    targets = np.float32([[0.0], [1.0], [0.3], [0.456]])
+    figure = plots.augmentation(pictures(4), targets, ["cats", "dogs"], "flip|mixup(0.2)")
+    assert "flip|mixup(0.2)" in figure.get_suptitle()
+    assert [axes.get_title() for axes in figure.axes] == [
+        *("cats", "dogs", "cats 0.7, dogs 0.3", "cats 0.54, dogs 0.46"),
+    ]
+    for axes, picture in zip(figure.axes, pictures(4), strict=True):
+        assert np.array_equal(axes.images[0].get_array(), picture)
+
+
+def test_of_a_target_of_many_classes_the_two_largest_are_named():
+    targets = np.float32([[0.1, 0.3, 0.6], [0.0, 0.0, 1.0], [0.0, 0.25, 0.75]])
+    long = "a name that is much longer than the room above a picture is wide"
+    figure = plots.augmentation(pictures(3), targets, ["ants", "bees", long], "")
+    assert "no augmentation" in figure.get_suptitle()
+    first, second, third = (axes.get_title() for axes in figure.axes)
+    assert first.endswith("… 0.6, bees 0.3, …") and third.endswith("… 0.75, bees 0.25")
+    assert second.startswith("a name") and second.endswith("…")
+    assert max(map(len, (first, second, third))) <= 44
 
 
 def test_the_curves_show_both_splits_over_both_phases_and_validation_before_training():

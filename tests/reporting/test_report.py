@@ -1,9 +1,12 @@
+import base64
 import dataclasses
+import io
 import math
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lib.config import Config
 from lib.reporting.history import Epoch
@@ -14,7 +17,7 @@ from lib.reporting.report import html
 HOSTILE = "<script>alert('\"&')</script>"
 
 
-def page(classes, names=None, history=None):
+def page(classes, names=None, history=None, augmentation=None):
     """The page of a run in which the pictures of the last class are taken for the first."""
     count = 4 * len(classes)
     labels = np.arange(count) % len(classes)
@@ -58,7 +61,7 @@ def page(classes, names=None, history=None):
     ]
     layers = {"head": [("Conv1", "1-2", 992, 0), ("head", "", 1281, 1281)]}
     heat = lambda pictures, _: np.zeros((len(pictures), 4, 4))  # noqa: E731
-    return html(run, rows, layers, result, judged, heat)
+    return html(run, rows, layers, result, judged, heat, augmentation)
 
 
 def plain(source):
@@ -75,6 +78,16 @@ def test_the_page_says_what_was_run_and_what_came_of_it():
         "python train.py &#x27;--workdir=runs/a b&#x27; --seed=3 &#x27;--dataset=my pictures&#x27;",
     ):
         assert said in text
+
+
+def test_the_augmented_pictures_stand_beside_the_operations(tmp_path):
+    figure = tmp_path / "augmentation.png"
+    assert "augmented training pictures" not in page(["ants", "bees"], augmentation=figure)
+    Image.new("RGB", (64, 48), "red").save(figure)
+    source = page(["ants", "bees"], augmentation=figure)
+    assert 'alt="augmented training pictures"' in source and "flip|rotate(0.2)" in plain(source)
+    encoded = re.search('src="data:image/jpeg;base64,([^"]*)"[^>]*augmented', source).group(1)
+    assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (32, 24)
 
 
 def test_a_flag_at_its_default_is_no_part_of_the_command():

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from lib.errors import Stopped
 from lib.training.evaluation import evaluate
-from lib.training.feed import Batch
+from lib.training.feed import EvaluationBatch
 
 
 class Never:
@@ -37,7 +37,7 @@ class Feed:
     def __init__(self, logits, labels, size):
         self.examples = len(labels)
         self._batches = [
-            Batch(
+            EvaluationBatch(
                 tf.constant(np.concatenate([logits[i : i + size], np.full_like(logits[:2], 9.0)])),
                 tf.constant(labels[i : i + size]),
             )

@@ -1,16 +1,16 @@
 import itertools
-import sys
 import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.data.augment import augment
+from lib.data import geometry
+from lib.data.augmentation import Augmentation
 from lib.data.dataset import Subset
 from lib.data.order import batch_positions
 from lib.model.engine import Engine
-from lib.training.feed import EvaluationFeed, TrainingFeed
+from lib.training.feed import EvaluationFeed, TrainingFeed, filled_up
 
 COUNT, BATCH, SIZE = 11, 4, 8
 STEPS = 3  # an epoch
@@ -47,12 +47,12 @@ def engine():
     return Engine(prefix, tf.TensorSpec((None, SIZE, SIZE, 3)), lambda features: features)
 
 
-def training(engine, seed=0, rotation=0.2):
-    return TrainingFeed(subset(), engine, BATCH, seed, rotation)
+def training(engine, seed=0, operations="flip|rotate(0.2)"):
+    return TrainingFeed(subset(), engine, BATCH, seed, Augmentation(operations, seed))
 
 
 def compiled():
-    return sys.modules[augment.__module__]._varied.experimental_get_tracing_count()
+    return geometry.interpolated.experimental_get_tracing_count()
 
 
 def shades(batch):
@@ -62,7 +62,7 @@ def shades(batch):
 
 def assert_same(one, other):
     np.testing.assert_array_equal(one.features, other.features)
-    np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(one.targets, other.targets)
 
 
 def test_an_epoch_shows_every_picture_once_with_its_label(engine):
@@ -71,8 +71,11 @@ def test_an_epoch_shows_every_picture_once_with_its_label(engine):
         range(100, 100 + COUNT)
     )
     for batch in batches:
-        assert batch.labels.numpy().tolist() == [shade % 3 for shade in shades(batch)]
-        assert batch.labels.dtype == tf.int32
+        assert batch.targets.numpy().argmax(axis=1).tolist() == [
+            shade % 3 for shade in shades(batch)
+        ]
+        assert batch.targets.dtype == tf.float32
+        assert batch.targets.numpy().sum(axis=1).tolist() == [1.0] * len(batch.targets)
 
 
 def test_a_batch_holds_the_pictures_that_its_step_number_says(engine):
@@ -108,25 +111,52 @@ def test_pictures_are_augmented_anew_at_each_step(engine):
             return np.broadcast_to(ramp, (len(rows), SIZE, SIZE, 3)).copy()
 
     sloping = Subset(("a", "b"), ("a.png",) * 4, np.zeros(4, np.int32), np.arange(4), Slope())
-    feed = TrainingFeed(sloping, engine, BATCH, 0, 0.2)
+    augmentation = Augmentation("flip|rotate(0.2)", 0)
+    feed = TrainingFeed(sloping, engine, BATCH, 0, augmentation)
     one, other = feed.batch(0).features, feed.batch(1).features
     assert not np.allclose(one, other)
     assert not np.allclose(one[0], one[1])
-    another_seed = TrainingFeed(sloping, engine, BATCH, 1, 0.2).batch(0).features
+    augmentation = Augmentation("flip|rotate(0.2)", 1)
+    another_seed = TrainingFeed(sloping, engine, BATCH, 1, augmentation).batch(0).features
     assert not np.allclose(another_seed, one)
 
 
 def test_augmentation_is_compiled_once_with_a_smaller_last_batch_too(engine):
+    training(engine).batch(0)  # tried on two small images, and traced for the full batch
     before = compiled()
-    assert [len(batch.labels) for batch in training(engine).batches(0, STEPS)] == [4, 4, 3]
-    assert compiled() <= before + 1  # none where an earlier test had this shape
+    assert [len(batch.targets) for batch in training(engine).batches(0, STEPS)] == [4, 4, 3]
+    assert compiled() == before
 
 
 def test_the_smaller_last_batch_is_augmented_as_any_other(engine):
     feed = training(engine)
     positions = feed.positions(STEPS - 1)
-    expected = augment(feed._subset.pixels(positions), 0, STEPS - 1, 0.2)
-    np.testing.assert_array_equal(feed.batch(STEPS - 1).features, expected)
+    targets = np.zeros((len(positions), 3), np.float32)
+    expected = Augmentation("flip|rotate(0.2)", 0)(
+        feed._subset.pixels(positions), targets, STEPS - 1
+    )
+    np.testing.assert_array_equal(feed.batch(STEPS - 1).features, expected.images)
+
+
+def test_partners_in_a_smaller_last_batch_are_real_pictures_with_their_own_targets(engine):
+    step = STEPS - 1
+    positions = training(engine, operations="").positions(step)
+    batch = training(engine, operations="mixup(1.0)").batch(step)
+    assert len(positions) == len(batch.targets) == 3
+    own = subset().rows[positions]
+    partners = own[[1, 2, 0]]  # the fourth of the batch is the first picture once more
+    found = batch.features.numpy().mean(axis=(1, 2, 3))
+    kept = (found - partners) / (own - partners)
+    assert np.all((kept >= 0) & (kept <= 1)) and not np.allclose(kept, 1)
+    one_hot = np.eye(3)
+    expected = kept[:, None] * one_hot[own % 3] + (1 - kept[:, None]) * one_hot[partners % 3]
+    np.testing.assert_allclose(batch.targets, expected, atol=1e-4)
+
+
+def test_a_batch_is_filled_up_with_its_own_pictures_from_the_first_one_on():
+    values = np.arange(6).reshape(3, 2)
+    np.testing.assert_array_equal(filled_up(values, 7), values[[0, 1, 2, 0, 1, 2, 0]])
+    np.testing.assert_array_equal(filled_up(values, 3), values)
 
 
 def test_batches_are_computed_ahead_but_not_without_bound(engine):
@@ -162,7 +192,7 @@ def test_an_evaluation_sees_each_picture_once_in_order_each_time(engine, memory_
         batches = list(feed)
         assert [len(batch.labels) for batch in batches] == [4, 4, 3]
         seen = [shade for batch in batches for shade in shades(batch)]
-        assert seen == [*whole.rows.tolist(), 0]  # the last batch is filled up
+        assert seen == [*whole.rows.tolist(), whole.rows[8]]  # the last batch is filled up
         labels = np.concatenate([batch.labels for batch in batches])
         assert labels.tolist() == whole.labels.tolist()
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lib.data.augment import one_hot_targets
+from lib.data.examples import one_hot_targets
 from lib.errors import UserError
 from lib.training.losses import (
     LOSSES,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.config import Phase
-from lib.data.augment import one_hot_targets
+from lib.data.examples import one_hot_targets
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze
 from lib.training.averages import Averages

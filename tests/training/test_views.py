@@ -9,11 +9,19 @@ from lib.training.views import ViewFeed
 EXAMPLES, BATCH, EPOCH, CHANNELS = 10, 4, 3, 2
 
 
+def mixed(epoch, positions):
+    return np.float32((positions + 1) / (10 * (epoch + 2)))[:, np.newaxis]
+
+
 class Feed:
-    """A training feed whose features are (epoch, position), and which counts what it computes."""
+    """A training feed whose features are (epoch, position), and which counts what it computes.
+
+    Its targets are mixed anew in each epoch.
+    """
 
     examples = EXAMPLES
     epoch_steps = EPOCH
+    columns = 1
 
     def __init__(self):
         self.computed = []
@@ -23,14 +31,13 @@ class Feed:
         order = np.random.default_rng(epoch).permutation(EXAMPLES)
         return order[batch * BATCH : (batch + 1) * BATCH]
 
-    def labels(self, positions):
-        return tf.constant(positions % 2, tf.int32)
-
     def batch(self, step):
         self.computed.append(step)
         positions = self.positions(step)
         features = np.stack([np.full(len(positions), step // EPOCH), positions], axis=1)
-        return Batch(tf.constant(features, tf.float32), self.labels(positions))
+        return Batch(
+            tf.constant(features, tf.float32), tf.constant(mixed(step // EPOCH, positions))
+        )
 
     def batches(self, first, last):
         return map(self.batch, range(first, last))
@@ -54,7 +61,7 @@ def test_an_epoch_sees_each_picture_as_epoch_modulo_views_did_in_an_order_of_its
         positions = feed.positions(step)
         expected = np.stack([np.full(len(positions), epoch % 2), positions], axis=1)
         np.testing.assert_array_equal(batch.features, expected)
-        np.testing.assert_array_equal(batch.labels, positions % 2)
+        np.testing.assert_array_equal(batch.targets, mixed(epoch % 2, positions))
 
 
 def test_each_view_is_computed_once():
@@ -75,7 +82,7 @@ def test_a_run_that_begins_at_any_step_sees_what_a_run_from_the_start_sees(start
         found = list(resumed.batches(first, end)) if first < end else []
         for one, other in zip(found, expected[len(expected) - len(found) :], strict=True):
             np.testing.assert_array_equal(one.features, other.features)
-            np.testing.assert_array_equal(one.labels, other.labels)
+            np.testing.assert_array_equal(one.targets, other.targets)
 
 
 def test_computing_a_view_again_after_a_restart_can_be_stopped():

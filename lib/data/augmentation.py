@@ -1,0 +1,180 @@
+"""A list of operations, as `--augment` has it, as one function of a batch and its step number."""
+
+import itertools
+import traceback
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from lib.data.augment import OPERATIONS
+from lib.data.examples import Examples
+from lib.data.geometry import Geometry, composed, interpolated
+from lib.errors import UserError, reason
+from lib.randomness import uniform
+from lib.specs import Spec, parse
+
+
+class Augmentation:
+    """What is done to training examples.
+
+    What happens to an example is a function of (seed, step, position in the batch), so that a slice
+    of a batch is augmented as within the whole. The numbers that are drawn are keyed by the
+    operation's name and by how many of that name come before it in the list: adding, removing or
+    reordering others does not change them. Operations that mix examples (`mixup`, `cutmix`) choose
+    partners among the examples that they are given.
+
+    Adjacent geometric operations are one interpolation.
+
+    Args:
+        text: the list, such as "flip|rotate(0.2)"; empty for none.
+        seed: the run's seed.
+
+    Raises:
+        UserError: it cannot be read, or names an operation that there is not, or that does not
+            take the values given, or that fails on two black images.
+    """
+
+    def __init__(self, text: str, seed: int):
+        self.text = text
+        self._seed = seed
+        try:
+            specs = parse(text)
+            self._operations = [
+                _Operation(spec, [each.name for each in specs[:position]].count(spec.name))
+                for position, spec in enumerate(specs)
+            ]
+            for operation in self._operations:
+                self._try(operation)
+        except UserError as error:
+            raise UserError(f"--augment={text}: {error}") from error
+        # Nothing in it depends on a tensor's value, and AutoGraph would look for it for a second.
+        self._graph = tf.function(self._augmented, autograph=False)
+
+    def __call__(
+        self,
+        images: np.ndarray | tf.Tensor,
+        targets: np.ndarray | tf.Tensor,
+        step: int | tf.Tensor,
+        first: int | tf.Tensor = 0,
+    ) -> Examples:
+        """Augments a batch, or a slice of one.
+
+        Args:
+            images: uint8 or float32 [n, height, width, 3], 0 to 255. Each shape is compiled once.
+            targets: float32 [n, 1] or [n, classes].
+            step: the training step.
+            first: position of the first image within the global batch.
+        """
+        return self._graph(
+            tf.convert_to_tensor(images),
+            tf.convert_to_tensor(targets),
+            tf.cast(step, tf.int64),
+            tf.cast(first, tf.int32),
+        )
+
+    def _augmented(
+        self, pixels: tf.Tensor, targets: tf.Tensor, step: tf.Tensor, first: tf.Tensor
+    ) -> Examples:
+        examples = Examples(tf.cast(pixels, tf.float32), targets)
+        matrix = None  # of the geometric operations since the last interpolation
+        for operation in self._operations:
+            if matrix is not None and not operation.geometric:
+                pixels, matrix = interpolated(pixels, matrix), None
+                examples = examples._replace(images=pixels)
+            done = operation(examples, self._draw(operation, step, first, pixels.shape[0]))
+            if not isinstance(done, Geometry):
+                examples, pixels = done, done.images
+                continue
+            matrix = done.matrix if matrix is None else composed(matrix, done.matrix)
+            if done.then:
+                moved = interpolated(pixels, matrix)
+                examples, matrix = done.then(examples._replace(images=moved)), None
+                pixels = examples.images
+        if matrix is not None:
+            examples = examples._replace(images=interpolated(pixels, matrix))
+        return examples
+
+    def _draw(self, operation: "_Operation", step, first, count: int) -> Callable[[int], tf.Tensor]:
+        """The `draw` of an operation for the positions from `first` on, see `lib.data.augment`."""
+        calls = itertools.count()
+
+        def draw(k: int) -> tf.Tensor:
+            # The first numbers of a Philox stream do not depend on how many are drawn.
+            name = f"augment/{operation.spec.name}/{operation.occurrence}/{next(calls)}"
+            numbers = uniform([first + count, k], self._seed, name, step)
+            return tf.slice(numbers, [first, 0], [count, k])
+
+        return draw
+
+    def _try(self, operation: "_Operation") -> None:
+        """Traces an operation for two small images, and learns whether it is geometric.
+
+        Raises:
+            UserError: it fails, or does not return what it should.
+        """
+        with tf.Graph().as_default():
+            images = tf.zeros([2, 32, 32, 3])
+            targets = tf.compat.v1.placeholder(tf.float32, [2, None])
+            draw = self._draw(operation, step=0, first=0, count=2)
+            try:
+                done = operation(Examples(images, targets), draw)
+                operation.geometric = isinstance(done, Geometry)
+                if operation.geometric:
+                    _require("matrix", done.matrix, [2, 2, 3])
+                    moved = Examples(images, targets)
+                    done = done.then(moved) if done.then else moved
+                if not isinstance(done, Examples):
+                    raise UserError(
+                        f"it returned {type(done).__name__}; expected Examples, or the geometry"
+                        " that affine(...) returns"
+                    )
+                _require("images", done.images, images.shape)
+                _require("targets", done.targets, targets.shape)
+            except UserError as error:
+                raise UserError(f"{operation.spec}: {error}") from error
+            except Exception as error:
+                raise UserError(f"{operation.spec}: {operation.place_of(error)}") from error
+
+
+class _Operation:
+    """An operation of the list.
+
+    Attributes:
+        spec: its name and values.
+        occurrence: how many of this name come before it.
+        geometric: whether it only says where pixels come from; known once it was tried.
+    """
+
+    def __init__(self, spec: Spec, occurrence: int):
+        self.spec = spec
+        self.occurrence = occurrence
+        self.geometric = False
+        self._function = OPERATIONS.bind(spec)
+
+    def __call__(self, examples: Examples, draw: Callable[[int], tf.Tensor]):
+        return self._function(examples, draw)
+
+    def place_of(self, error: Exception) -> str:
+        """Where in the file of the operation an error arose, and which."""
+        file = OPERATIONS[self.spec.name].__code__.co_filename
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == file
+        ]
+        line = f", line {lines[-1]}" if lines else ""
+        return f"{file}{line}: {type(error).__name__}: {reason(error)}"
+
+
+def _require(what: str, found: tf.Tensor, shape) -> None:
+    """Makes sure that an operation returned float32 of a shape."""
+    found = tf.convert_to_tensor(found)
+    if found.dtype != tf.float32 or not found.shape.is_compatible_with(shape):
+        wanted = ", ".join(
+            "n" if each == 2 and not i else str(each) for i, each in enumerate(shape)
+        )
+        raise UserError(
+            f"it returned {what} of type {found.dtype.name} and shape {tuple(found.shape)} for two"
+            f" images of 32 by 32 pixels; expected float32 [{wanted}]"
+        )
