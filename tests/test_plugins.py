@@ -23,7 +23,7 @@ def write(path, text):
 def test_a_plugin_registers_and_is_known_by_its_content(tmp_path):
     path = write(tmp_path / "mine.py", PLUGIN.format(name="of_this_test"))
     found = plugins.load([path])
-    assert found == {"mine.py": hashlib.sha256(open(path, "rb").read()).hexdigest()}
+    assert found == {"mine.py": hashlib.sha256((tmp_path / "mine.py").read_bytes()).hexdigest()}
     assert "of_this_test" in LOSSES
 
 

@@ -52,6 +52,7 @@ class TrainingFeed:
         examples: pictures in the split.
         epoch_steps: batches in an epoch.
         columns: numbers in the target of an example.
+        feature_shape: of the features of an example.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TrainingFeed:
         self.examples = len(subset)
         self.epoch_steps = steps_per_epoch(len(subset), batch_size)
         self.columns = target_columns(len(subset.classes))
+        self.feature_shape = tuple(engine.signature.shape[1:])
 
     def positions(self, step: int) -> np.ndarray:
         """Which pictures of the split a step sees, int64 [n]."""

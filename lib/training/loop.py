@@ -150,14 +150,13 @@ def _write_down(built: BuiltPhase, row: Epoch) -> None:
     run.reports.epoch(journal.history, built.last_epoch, int(state.skipped))
     if journal.best is row:
         run.best.save(built.checkpoint, row.step)
-    if row.phase == phase.name:
-        best = best_epoch(epochs_of(phase, journal.history))
-        if phase.restore_best and best is row:
-            run.best_of(phase.name).save(built.checkpoint, row.step)
-        if is_finished(phase, journal.history):
-            if phase.restore_best and best is not row:
-                built.load(run.best_of(phase.name).of_step(best.step), "model", "averages")
-            run.finished(phase.name).save(built.checkpoint, row.step)
+    best = best_epoch(epochs_of(phase, journal.history))
+    if phase.restore_best and best is row:
+        run.best_of(phase.name).save(built.checkpoint, row.step)
+    if is_finished(phase, journal.history):
+        if phase.restore_best and best not in (row, None):
+            built.load(run.best_of(phase.name).of_step(best.step), "model", "averages")
+        run.finished(phase.name).save(built.checkpoint, row.step)
     _save(built)
 
 

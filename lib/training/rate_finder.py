@@ -46,9 +46,9 @@ class RateTest:
 
     @property
     def suggestion(self) -> float:
-        """The middle of the tenfold rise of the rate in which the loss fell the most, to two digits.
+        """The middle of the tenfold rise of the rate in which the loss fell the most.
 
-        Over less than that, chance would decide: a batch is easier than another.
+        To two digits. Over less than that, chance would decide: a batch is easier than another.
 
         Raises:
             UserError: it never fell.

@@ -21,7 +21,7 @@ OPTIMIZER = [
     "--finetune_optimizer=sgd(momentum=0.9, nesterov=True)",
     "--finetune_schedule=linear(warmup=0.2)",
 ]
-PLUGIN = '''
+PLUGIN = """
 import tensorflow as tf
 
 from lib.data.augment import OPERATIONS, Examples
@@ -48,7 +48,7 @@ def margin(outcome):
 @SCHEDULES.register
 def halves(steps, peak, every=0.25):
     return lambda update: peak * 0.5 ** tf.floor(update / (every * steps))
-'''
+"""
 OF_THE_PLUGIN = [
     "--augment=flip|darken(0.3)",
     "--loss=brier",
@@ -70,9 +70,15 @@ def killed_in_each_phase(program, workdir, phases):
 
 @pytest.mark.parametrize(
     "flags",
-    [COLOR_JITTER, THIRD_PHASE, FOCAL, SMOOTHING, LAYER_RATES, MIXUP, OPTIMIZER],
-    ids=["color jitter", "a third phase", "focal loss and class weights", "label smoothing"]
-    + ["rates by depth", "mixup of views and averages", "options of optimizers"],
+    [
+        pytest.param(COLOR_JITTER, id="color jitter"),
+        pytest.param(THIRD_PHASE, id="a third phase"),
+        pytest.param(FOCAL, id="focal loss and class weights"),
+        pytest.param(SMOOTHING, id="label smoothing"),
+        pytest.param(LAYER_RATES, id="rates by depth"),
+        pytest.param(MIXUP, id="mixup of views, and averages"),
+        pytest.param(OPTIMIZER, id="options of optimizers"),
+    ],
 )
 def test_a_change_by_flags_gives_another_run_that_is_as_exact(reference, tmp_path, flags):
     program = reference.program.with_flags("--finetune_epochs=1", *flags)
@@ -93,9 +99,9 @@ def test_a_plugin_adds_an_operation_a_loss_a_schedule_and_a_scalar(reference, tm
     )
     program.finish(tmp_path / "whole")
     whole = Outcome.of(tmp_path / "whole")
-    assert [
-        (tag, step) for split, tag, step, _ in whole.series if tag == "step/margin"
-    ] == [("step/margin", step) for step in (2, 4, 6)]
+    assert [(tag, step) for split, tag, step, _ in whole.series if tag == "step/margin"] == [
+        ("step/margin", step) for step in (2, 4, 6)
+    ]
     ended = program.run(tmp_path / "killed", fault="step@5")
     assert ended.code == -9, ended.stdout + ended.stderr
     # With another plugin it is another run.

@@ -64,7 +64,7 @@ def test_an_unknown_name_is_refused_with_near_ones(network):
 
 
 def test_a_name_that_resembles_nothing_is_refused_with_what_is_possible(network):
-    with pytest.raises(UserError, match="--top_thaw=zzz.* expected none, all, an index or 35%"):
+    with pytest.raises(UserError, match=r"--top_thaw=zzz.* expected none, all, an index or 35%"):
         first(network, "zzz")
 
 

@@ -1,4 +1,5 @@
 import functools
+
 import keras
 import numpy as np
 import pytest

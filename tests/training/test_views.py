@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lib.config import Phase
 from lib.errors import UserError
 from lib.training.feed import Batch
 from lib.training.views import ViewFeed
@@ -22,6 +23,7 @@ class Feed:
     examples = EXAMPLES
     epoch_steps = EPOCH
     columns = 1
+    feature_shape = (CHANNELS,)
 
     def __init__(self):
         self.computed = []
@@ -43,8 +45,9 @@ class Feed:
         return map(self.batch, range(first, last))
 
 
-def views(feed, number=2, memory_mb=1, heed=lambda: None):
-    return ViewFeed(feed, number, CHANNELS, memory_mb, heed)
+def views(feed, number=2, memory_mb=1, heed=lambda: None, first_epoch=0):
+    phase = Phase("top", views=number)
+    return ViewFeed(feed, phase, first_epoch * EPOCH, memory_mb, heed)
 
 
 def epoch_of(feed, epoch):
@@ -97,5 +100,19 @@ def test_computing_a_view_again_after_a_restart_can_be_stopped():
 
 
 def test_features_beyond_the_budget_are_refused_with_what_would_do():
-    with pytest.raises(UserError, match=r"--head_views=2000000: .* give fewer views, or --mem"):
+    with pytest.raises(UserError, match=r"--top_views=2000000: .* give fewer views, or --mem"):
         views(Feed(), number=2_000_000, memory_mb=1)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_views_of_a_later_phase_are_those_of_its_own_first_epochs(resumed):
+    feed = Feed()
+    viewed = views(feed, first_epoch=3)
+    if not resumed:
+        for epoch in (3, 4):
+            epoch_of(viewed, epoch)
+    for step, batch in enumerate(epoch_of(viewed, 5), start=5 * EPOCH):
+        positions = feed.positions(step)
+        np.testing.assert_array_equal(batch.features[:, 0], 3)
+        np.testing.assert_array_equal(batch.targets, mixed(3, positions))
+    assert feed.computed == ([9, 10, 11, 12, 13, 14] if not resumed else [9, 10, 11])
