@@ -87,7 +87,9 @@ def test_a_new_folder_holds_no_run(tmp_path):
 
 
 def test_a_saved_run_comes_back_as_it_was(tmp_path):
-    config = Config(dataset="/zoo/Bären", fine_tune_at="block_13_expand", train_limit=5)
+    config = Config(dataset="/zoo/Bären", train_limit=5, plugin=("mine.py",)).with_flags(
+        phases=["head", "top"], top_thaw="block_13"
+    )
     facts = {"classes": ["Bär", "Löwe"], "data_sha256": "abc"}
     run_folder.save(tmp_path, config, facts)
     for found in (run_folder.saved(tmp_path), require_saved(tmp_path)):
@@ -111,7 +113,9 @@ def test_a_run_of_a_version_with_other_flags_is_an_error_that_names_them(tmp_pat
     written["flags"]["breadth"] = written["flags"].pop("alpha")
     written["made_by"]["commit"] = commit
     (tmp_path / "config.json").write_text(json.dumps(written))
-    with pytest.raises(UserError, match=rf"does not know \(breadth\): .* version that {said}$"):
+    with pytest.raises(
+        UserError, match=rf"of another version \(unknown: breadth\): .* version that {said}$"
+    ):
         run_folder.saved(tmp_path)
 
 
@@ -146,19 +150,32 @@ def test_another_machine_or_version_is_warned_of_and_another_commit_is_not(tmp_p
 
 
 def test_another_configuration_is_refused_with_all_that_differs(tmp_path):
-    asked = Config(seed=3, alpha=0.5, head_optimizer="sgd")
+    asked = Config(seed=3, alpha=0.5, loss="focal")
     with pytest.raises(UserError) as error:
         continued(tmp_path, asked, started())
     message = str(error.value)
     assert "seed (0 there, 3 now)" in message
     assert "alpha (1.0 there, 0.5 now)" in message
-    assert "head_optimizer (adam there, sgd now)" in message
+    assert "loss (cross_entropy there, focal now)" in message
     assert "batch_size" not in message and "\n" not in message
 
 
-def test_flags_of_fine_tuning_are_not_judged_yet(tmp_path):
-    asked = Config(finetune_optimizer="sgd", fine_tune_at=50, finetune_epochs=3)
-    assert continued(tmp_path, asked, started()).finetune_optimizer == "sgd"
+def test_phases_are_judged_by_those_who_know_which_have_begun(tmp_path):
+    asked = Config().with_flags(phases=["head", "top"], head_optimizer="sgd", top_thaw=50)
+    assert continued(tmp_path, asked, started()).phases == asked.phases
+
+
+def test_a_run_of_the_first_edition_names_the_version_that_goes_on_with_it(tmp_path):
+    flags = {"workdir": "x", "rotation": 0.2, "head_epochs": 10, "fine_tune_at": 100}
+    made_by = {"commit": "bfaf5f5"}
+    written = {"flags": flags, "facts": {}, "made_by": made_by}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    for read in (run_folder.saved, require_saved):
+        with pytest.raises(
+            UserError, match=r"fine_tune_at, rotation\): .*, commit bfaf5f5$"
+        ) as error:
+            read(tmp_path)
+        assert "\n" not in str(error.value)
 
 
 def test_where_things_are_kept_may_change(tmp_path):

@@ -20,8 +20,15 @@ def handlers():
 
 def deferring():
     stop = StopRequest()
+    stop.listen()
     stop.defer()
     return stop
+
+
+def test_signals_are_left_alone_until_it_listens():
+    before = signal.getsignal(signal.SIGINT)
+    StopRequest().defer()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_a_signal_the_work_goes_on():
@@ -30,7 +37,7 @@ def test_without_a_signal_the_work_goes_on():
 
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_as_long_as_nothing_can_be_lost_a_signal_ends_the_program_where_it_is(number, code, capsys):
-    StopRequest()
+    StopRequest().listen()
     with pytest.raises(SystemExit) as end:
         os.kill(os.getpid(), number)
     assert end.value.code == code
