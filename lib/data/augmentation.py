@@ -83,14 +83,15 @@ class Augmentation:
                 pixels, matrix = interpolated(pixels, matrix), None
                 examples = examples._replace(images=pixels)
             done = operation(examples, self._draw(operation, step, first, pixels.shape[0]))
-            if not isinstance(done, Geometry):
-                examples, pixels = done, done.images
-                continue
-            matrix = done.matrix if matrix is None else composed(matrix, done.matrix)
-            if done.then:
+            if isinstance(done, Geometry):
+                matrix = done.matrix if matrix is None else composed(matrix, done.matrix)
+                if done.then is None:
+                    continue
                 moved = interpolated(pixels, matrix)
-                examples, matrix = done.then(examples._replace(images=moved)), None
-                pixels = examples.images
+                done, matrix = done.then(examples._replace(images=moved)), None
+            # A plugin's may be unknown while it is traced, and XLA compiles for known ones.
+            pixels = tf.ensure_shape(done.images, pixels.shape)
+            examples = Examples(pixels, tf.ensure_shape(done.targets, targets.shape))
         if matrix is not None:
             examples = examples._replace(images=interpolated(pixels, matrix))
         return examples

@@ -280,7 +280,7 @@ def test_mixed_targets_sum_to_one_and_stay_probabilities(name, alpha, numbers):
     numbers = np.float32([*numbers, *[[0.0] * 5] * COUNT])[:COUNT]
     found = done(name, numbers, alpha=alpha)
     np.testing.assert_allclose(found.targets.sum(axis=1), 1.0, atol=1e-6)
-    assert found.targets.min() >= 0 and found.images.min() >= 0 and found.images.max() <= 255
+    assert found.targets.min() >= 0 and found.images.min() >= 0 and found.images.max() <= 255.001
     binary = done(name, numbers, alpha=alpha, targets=TARGETS[:, :1]).targets
     np.testing.assert_allclose(binary, found.targets[:, :1], atol=1e-6)
 
@@ -289,7 +289,7 @@ def test_mixed_targets_sum_to_one_and_stay_probabilities(name, alpha, numbers):
 def test_symmetric_beta_has_the_distribution_of_its_name(alpha):
     """Kolmogorov and Smirnov's distance from the distribution function, tf.math.betainc.
 
-    At places that single precision can tell apart from 0 and 1, where small alphas have their weight.
+    Not at the very ends, which single precision rounds to 0 and 1.
     """
     count = 20_000
     draws = np.random.default_rng(1).random((count, 2), np.float32)
