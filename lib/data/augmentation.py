@@ -1,5 +1,6 @@
 """A list of operations, as `--augment` has it, as one function of a batch and its step number."""
 
+import inspect
 import itertools
 import traceback
 from collections.abc import Callable
@@ -161,7 +162,7 @@ class _Operation:
 
     def place_of(self, error: Exception) -> str:
         """Where in the file of the operation an error arose, and which."""
-        file = OPERATIONS[self.spec.name].__code__.co_filename
+        file = inspect.unwrap(OPERATIONS[self.spec.name]).__code__.co_filename
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
