@@ -33,7 +33,7 @@ def test_permutations_are_the_same_on_any_machine_and_with_any_version():
 def test_uniform_numbers_are_the_same_on_any_machine_and_with_any_version():
     numbers = uniform([3], seed=1, name="dropout", step=2)
     np.testing.assert_array_equal(
-        numbers, np.float32([0.8747888803482056, 0.3748595714569092, 0.660463809967041])
+        numbers, np.float32([0.16305220127105713, 0.7412314414978027, 0.8858931064605713])
     )
 
 

@@ -1,5 +1,6 @@
 """A list of operations, as `--augment` has it, as one function of a batch and its step number."""
 
+import inspect
 import itertools
 import traceback
 from collections.abc import Callable
@@ -32,7 +33,7 @@ class Augmentation:
 
     Raises:
         UserError: it cannot be read, or names an operation that there is not, or that does not
-            take the values given, or that fails on two black images.
+            take the values given, or whose tracing fails.
     """
 
     def __init__(self, text: str, seed: int):
@@ -83,14 +84,15 @@ class Augmentation:
                 pixels, matrix = interpolated(pixels, matrix), None
                 examples = examples._replace(images=pixels)
             done = operation(examples, self._draw(operation, step, first, pixels.shape[0]))
-            if not isinstance(done, Geometry):
-                examples, pixels = done, done.images
-                continue
-            matrix = done.matrix if matrix is None else composed(matrix, done.matrix)
-            if done.then:
+            if isinstance(done, Geometry):
+                matrix = done.matrix if matrix is None else composed(matrix, done.matrix)
+                if done.then is None:
+                    continue
                 moved = interpolated(pixels, matrix)
-                examples, matrix = done.then(examples._replace(images=moved)), None
-                pixels = examples.images
+                done, matrix = done.then(examples._replace(images=moved)), None
+            # A plugin's may be unknown while it is traced, and XLA compiles for known ones.
+            pixels = tf.ensure_shape(done.images, pixels.shape)
+            examples = Examples(pixels, tf.ensure_shape(done.targets, targets.shape))
         if matrix is not None:
             examples = examples._replace(images=interpolated(pixels, matrix))
         return examples
@@ -113,28 +115,31 @@ class Augmentation:
         Raises:
             UserError: it fails, or does not return what it should.
         """
-        with tf.Graph().as_default():
-            images = tf.zeros([2, 32, 32, 3])
-            targets = tf.compat.v1.placeholder(tf.float32, [2, None])
+
+        def trace(images: tf.Tensor, targets: tf.Tensor) -> None:
             draw = self._draw(operation, step=0, first=0, count=2)
-            try:
-                done = operation(Examples(images, targets), draw)
-                operation.geometric = isinstance(done, Geometry)
-                if operation.geometric:
-                    _require("matrix", done.matrix, [2, 2, 3])
-                    moved = Examples(images, targets)
-                    done = done.then(moved) if done.then else moved
-                if not isinstance(done, Examples):
-                    raise UserError(
-                        f"it returned {type(done).__name__}; expected Examples, or the geometry"
-                        " that affine(...) returns"
-                    )
-                _require("images", done.images, images.shape)
-                _require("targets", done.targets, targets.shape)
-            except UserError as error:
-                raise UserError(f"{operation.spec}: {error}") from error
-            except Exception as error:
-                raise UserError(f"{operation.spec}: {operation.place_of(error)}") from error
+            done = operation(Examples(images, targets), draw)
+            operation.geometric = isinstance(done, Geometry)
+            if operation.geometric:
+                _require("a matrix", done.matrix, [2, 2, 3])
+                moved = Examples(images, targets)
+                done = done.then(moved) if done.then else moved
+            if not isinstance(done, Examples):
+                raise UserError(
+                    f"it returned {type(done).__name__}; expected Examples, or the geometry that"
+                    " affine(...) returns"
+                )
+            _require("images", done.images, images.shape)
+            _require("targets", done.targets, targets.shape)
+
+        # Of the targets' number of columns nothing is known yet.
+        signature = [tf.TensorSpec([2, 32, 32, 3]), tf.TensorSpec([2, None])]
+        try:
+            tf.function(trace, signature, autograph=False).get_concrete_function()
+        except UserError as error:
+            raise UserError(f"{operation.spec}: {error}") from error
+        except Exception as error:
+            raise UserError(f"{operation.spec}: {operation.place_of(error)}") from error
 
 
 class _Operation:
@@ -157,7 +162,7 @@ class _Operation:
 
     def place_of(self, error: Exception) -> str:
         """Where in the file of the operation an error arose, and which."""
-        file = OPERATIONS[self.spec.name].__code__.co_filename
+        file = inspect.unwrap(OPERATIONS[self.spec.name]).__code__.co_filename
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)

@@ -51,7 +51,7 @@ def affine(
         yy: rows per row.
         y: rows down.
     """
-    count = len(examples.images)
+    count = examples.images.shape[0]
     entries = [tf.broadcast_to(tf.cast(each, tf.float32), [count]) for each in (xx, xy, x)]
     entries += [tf.broadcast_to(tf.cast(each, tf.float32), [count]) for each in (yx, yy, y)]
     return Geometry(tf.reshape(tf.stack(entries, axis=1), [count, 2, 3]))

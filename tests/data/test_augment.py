@@ -24,7 +24,7 @@ def noise():
 def smooth():
     """Images in which interpolation makes next to no error."""
     row, column = np.mgrid[:SIZE, :SIZE] / SIZE
-    waves = [np.sin(3 * row + k) + np.cos(2 * column * k) for k in range(3 * COUNT)]
+    waves = [np.sin(3 * row + k) + np.cos(2 * column + k) for k in range(3 * COUNT)]
     images = np.stack(waves, axis=-1).reshape(SIZE, SIZE, COUNT, 3).transpose(2, 0, 1, 3)
     return np.float32(127 + 50 * images)
 
@@ -58,16 +58,16 @@ def test_flip_mirrors_where_less_than_the_probability_is_drawn():
     np.testing.assert_array_equal(found, np.stack(expected))
 
 
-@pytest.mark.parametrize(("number", "turns"), [(0.5, 0), (0.75, -1), (0.25, 1)])
+@pytest.mark.parametrize(("number", "turns"), [(0.5, 0), (0.75, 1), (0.25, -1)])
 def test_a_quarter_turn_moves_whole_pixels(number, turns):
     found = done("rotate", [[number]], most=0.5).images
     np.testing.assert_allclose(found, np.rot90(noise(), turns, axes=(1, 2)), atol=0.01)
 
 
-def test_rotate_is_keras_rotation_the_other_way_round():
+def test_rotate_is_keras_rotation():
     for most, number in ((0.2, 0.9), (0.1, 0.0)):
         part = most * (2 * number - 1)
-        layer = keras.layers.RandomRotation((-part, -part), fill_mode="reflect")
+        layer = keras.layers.RandomRotation((part, part), fill_mode="reflect")
         expected = layer(smooth(), training=True)
         np.testing.assert_allclose(
             done("rotate", [[number]], smooth(), most=most).images, expected, atol=0.05
@@ -280,19 +280,23 @@ def test_mixed_targets_sum_to_one_and_stay_probabilities(name, alpha, numbers):
     numbers = np.float32([*numbers, *[[0.0] * 5] * COUNT])[:COUNT]
     found = done(name, numbers, alpha=alpha)
     np.testing.assert_allclose(found.targets.sum(axis=1), 1.0, atol=1e-6)
-    assert found.targets.min() >= 0 and found.images.min() >= 0 and found.images.max() <= 255
+    assert found.targets.min() >= 0 and found.images.min() >= 0 and found.images.max() <= 255.001
     binary = done(name, numbers, alpha=alpha, targets=TARGETS[:, :1]).targets
     np.testing.assert_allclose(binary, found.targets[:, :1], atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 3.0])
 def test_symmetric_beta_has_the_distribution_of_its_name(alpha):
-    """Kolmogorov and Smirnov's distance from the distribution function, tf.math.betainc."""
+    """Kolmogorov and Smirnov's distance from the distribution function, tf.math.betainc.
+
+    Not at the very ends, which single precision rounds to 0 and 1.
+    """
     count = 20_000
     draws = np.random.default_rng(1).random((count, 2), np.float32)
-    found = np.sort(symmetric_beta(tf.constant(draws), alpha).numpy().astype(np.float64))
-    a = np.full(count, alpha)
-    distance = np.abs(tf.math.betainc(a, a, found).numpy() - (np.arange(count) + 0.5) / count)
+    found = symmetric_beta(tf.constant(draws), alpha).numpy()
+    places = np.linspace(0.001, 0.999, 999)
+    expected = tf.math.betainc(np.full(999, alpha), np.full(999, alpha), places).numpy()
+    distance = np.abs(np.mean(found[:, np.newaxis] <= places, axis=0) - expected)
     assert distance.max() < 1.95 / np.sqrt(count)  # exceeded once in a thousand
 
 

@@ -26,7 +26,7 @@ WITHOUT_MIXING = (
     "flip|rotate(0.2)|crop|translate|zoom|color|grey(0.5)|erase|blur|randaugment(2, 0.5)"
 )
 ALL = f"{WITHOUT_MIXING}|mixup(0.4)|cutmix"
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=5, deadline=None)
 STEPS = st.integers(0, 2**40)
 SEEDS = st.integers(0, 2**32 - 1)
 

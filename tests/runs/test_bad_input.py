@@ -49,6 +49,19 @@ def test_a_negative_rate(flags, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("operations", "said"),
+    [
+        ("flip|rotat", "did you mean rotate"),
+        ("mixup(-1)", "alpha=-1"),
+        ("flip||", "cannot be read"),
+    ],
+)
+def test_an_augmentation_that_makes_no_sense(flags, tmp_path, operations, said):
+    line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--augment={operations}")
+    assert f"--augment={operations}: " in line and said in line
+
+
 def test_an_unknown_flag(flags, tmp_path):
     assert "learning_rat" in refused(*flags, "--learning_rat=1", code=2)
 
