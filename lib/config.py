@@ -50,6 +50,7 @@ class Config:
     bad_images: str = "stop"
     train_limit: int | None = None
     eval_limit: int | None = None
+    cache_mb: int = 8192
     memory_mb: int = 1024
 
     batch_size: int = 32
@@ -161,7 +162,7 @@ def resolved(config: Config) -> Config:
 
 # Where things are kept, how much of them, and how often state is written.
 HOUSEKEEPING = frozenset(
-    {"workdir", "data_dir", "dataset_url", "memory_mb", "bad_images", "histograms"}
+    {"workdir", "data_dir", "dataset_url", "cache_mb", "memory_mb", "bad_images", "histograms"}
     | {"checkpoint_every", "keep_checkpoints"}
 )
 

@@ -36,6 +36,11 @@ class Subset:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def digests(self) -> list[str]:
+        """SHA-256 of each file, as hexadecimal digits."""
+        return [self.store.digests[row] for row in self.rows]
+
     def pixels(self, positions: np.ndarray) -> np.ndarray:
         """The pictures at these positions, uint8 [n, size, size, 3]."""
         return self.store.pixels(self.rows[positions])
@@ -122,7 +127,7 @@ def _store(pictures: Sequence[Picture], config: Config, progress: Progress) -> P
         pictures,
         config.image_size,
         user_cache(),
-        config.memory_mb,
+        config.cache_mb,
         config.bad_images,
         progress,
     )
