@@ -74,6 +74,8 @@ def train(config: Config, last: str) -> None:
         if not config.from_run:
             weight_file(config.weights)  # missed now, and not when it is read
         dataset = open_dataset(config, bar)
+        if before:
+            run_folder.require_same_pictures(folder, before, dataset)
         run_folder.report_findings(folder, dataset)
 
         faults.point("tensorflow")
@@ -104,8 +106,7 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:
         dataset = open_dataset(config, bar)
-        found = {"data_sha256": dataset.sha256, "classes": list(dataset.classes)}
-        run_folder.require_same(folder, before.facts, found)
+        run_folder.require_same_pictures(folder, before, dataset)
         subset = dataset.test
     run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
     rival = against and open_rival(Path(against), before, subset, not test_dir, bar)

@@ -1,6 +1,7 @@
 """The folder of a run: which run lives in it, and who is at work there."""
 
 import contextlib
+import csv
 import dataclasses
 import fcntl
 import json
@@ -12,7 +13,7 @@ from typing import Any
 from lib import faults
 from lib.atomic import is_temporary
 from lib.config import OF_FINETUNE, Config, differences
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, fingerprint
 from lib.errors import UserError
 from lib.reporting.progress import say
 from lib.reporting.result import write_csv, write_json
@@ -21,7 +22,8 @@ from lib.runtime import cores, provenance
 CONFIG = "config.json"
 _LOCK = ".lock"
 _SKIPPED = "skipped.csv"
-_BEFORE_CONFIG = {_LOCK, _SKIPPED}  # what a start that was killed may have left
+_PICTURES = "pictures.csv"
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, _PICTURES}  # what a start that was killed may have left
 
 
 @contextlib.contextmanager
@@ -195,12 +197,77 @@ def require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> N
         )
 
 
+_LISTED = ("split", "file", "sha256")
+_NAMED = 3  # of pictures of a kind, in a message
+
+
+def list_pictures(folder: Path, dataset: Dataset) -> None:
+    """Writes down which picture is in which split, for `require_same_pictures`."""
+    write_csv(folder / _PICTURES, _LISTED, dataset.listed)
+
+
+def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None:
+    """Compares the pictures that are there with those that the run was trained on.
+
+    Raises:
+        UserError: they differ; which of them do, and how, is said.
+    """
+    if dataset.sha256 == before.facts["data_sha256"]:
+        return
+    then = _pictures_of(folder, before)
+    if then is None:
+        found = f"which ones is not known, as {_PICTURES} there is missing or damaged"
+    else:
+        found = "; ".join(
+            f"{kind}: {', '.join(map(repr, names[:_NAMED]))}"
+            + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+            for kind, names in _changes(then, dataset).items()
+            if names
+        )
+    raise UserError(
+        f"--workdir={folder} holds a run of other pictures than there are now ({found}): restore"
+        " them, or give another --workdir"
+    )
+
+
+def _pictures_of(folder: Path, before: Saved) -> dict[str, tuple[str, str]] | None:
+    """Split and digest of each picture of a run, by its name; None where that is not known."""
+    try:
+        with open(folder / _PICTURES, encoding="utf-8", newline="") as file:
+            _, *listed = [tuple(row) for row in csv.reader(file)]
+        whole = fingerprint(listed) == before.facts["data_sha256"]
+    except (OSError, ValueError, csv.Error):
+        return None
+    return {name: (part, digest) for part, name, digest in listed} if whole else None
+
+
+def _changes(then: dict[str, tuple[str, str]], dataset: Dataset) -> dict[str, list[str]]:
+    """The names of the pictures that differ, by what became of them."""
+    now = {name: (part, digest) for part, name, digest in dataset.listed}
+    skipped = {name for name, _ in dataset.skipped}
+    both = [name for name in then if name in now]
+    gone = [name for name in then if name not in now]
+    return {
+        "changed": [name for name in both if then[name][1] != now[name][1]],
+        "no longer readable": [name for name in gone if name in skipped],
+        "missing": [name for name in gone if name not in skipped],
+        "new": [name for name in now if name not in then],
+        "now in another split": [name for name in both if then[name][0] != now[name][0]],
+    }
+
+
 def report_findings(folder: Path, dataset: Dataset) -> None:
     """Says what there is to train on, and what is wrong with it."""
     say(
         f"{len(dataset.train)} training, {len(dataset.validation)} validation and"
         f" {len(dataset.test)} test pictures of {', '.join(dataset.classes)}"
     )
+    store = dataset.train.store
+    if store.cached < len(store.pictures):
+        say(
+            f"{store.cached} of {len(store.pictures)} pictures are kept decoded on disk, as many as"
+            " --cache_mb and the free space allow; the others are decoded each time"
+        )
     for one, other in dataset.leaks:
         say(f"warning: {one} and {other} are the same picture, in different splits")
     if dataset.skipped:  # Else a list stays: that these are the run's pictures is not known yet.

@@ -1,18 +1,34 @@
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lib import run_folder
 from lib.config import Config
-from lib.data.dataset import Dataset, Subset
+from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
-from lib.run_folder import Saved, continued, locked, report_findings, require_same, require_saved
+from lib.run_folder import (
+    Saved,
+    continued,
+    locked,
+    report_findings,
+    require_same,
+    require_same_pictures,
+    require_saved,
+)
 from lib.runtime import cores, provenance
+
+
+@contextlib.contextmanager
+def silent(what, total, unit):
+    yield lambda amount: None
 
 
 def started(config=Config(threads=2), **made_by):  # noqa: B008 - it is frozen
@@ -59,7 +75,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
 
 
 def test_what_a_start_that_was_killed_left_is_not_something_else(tmp_path):
-    for name in (".lock", "skipped.csv", ".config.0123abcd.partial.json"):
+    for name in (".lock", "skipped.csv", "pictures.csv", ".config.0123abcd.partial.json"):
         (tmp_path / name).write_text("")
     with locked(tmp_path):
         pass
@@ -162,7 +178,7 @@ def test_flags_of_fine_tuning_are_not_judged_yet(tmp_path):
 
 
 def test_where_things_are_kept_may_change(tmp_path):
-    asked = dataclasses.replace(Config(), data_dir="/elsewhere", checkpoint_every=7, memory_mb=1)
+    asked = dataclasses.replace(Config(), data_dir="/elsewhere", checkpoint_every=7, cache_mb=1)
     assert continued(tmp_path, asked, started()).checkpoint_every == 7
 
 
@@ -172,9 +188,11 @@ def test_equal_values_are_the_same_run_and_others_are_not(tmp_path):
         require_same(tmp_path, {"data_sha256": "a"}, {"data_sha256": "b"})
 
 
-def dataset(skipped=(), leaks=()):
+def dataset(skipped=(), leaks=(), cached=10):
+    store = SimpleNamespace(cached=cached, pictures=("x",) * 10)
+
     def subset(count):
-        return Subset(("ants", "bees"), ("x",) * count, np.zeros(count), np.zeros(count), None)
+        return Subset(("ants", "bees"), ("x",) * count, np.zeros(count), np.zeros(count), store)
 
     return Dataset(("ants", "bees"), subset(5), subset(3), subset(2), skipped, leaks, "")
 
@@ -184,6 +202,11 @@ def test_what_there_is_to_train_on_is_said(tmp_path, capsys):
     expected = "5 training, 3 validation and 2 test pictures of ants, bees\n"
     assert capsys.readouterr().out == expected
     assert not (tmp_path / "skipped.csv").exists()
+
+
+def test_that_not_all_pictures_fit_in_the_cache_is_said(tmp_path, capsys):
+    report_findings(tmp_path, dataset(cached=4))
+    assert "\n4 of 10 pictures are kept decoded on disk" in capsys.readouterr().out
 
 
 def test_pictures_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys):
@@ -205,3 +228,71 @@ def test_the_configuration_is_a_file_for_people_too(tmp_path):
     text = (tmp_path / "config.json").read_text(encoding="utf-8")
     assert "Bär" in text and '\n  "flags"' in text
     assert set(json.loads(text)) == {"flags", "facts", "made_by"}
+
+
+@pytest.fixture
+def begun(tmp_path, draw_pictures):
+    """A data set of 24 training, 16 validation and 4 test pictures, and a run on it."""
+    counts = {"train/ants": 12, "train/bees": 12, "validation/ants": 10, "validation/bees": 10}
+    data = draw_pictures(tmp_path / "data", counts)
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+
+    def found(**flags):
+        return open_dataset(Config(dataset=str(data), image_size=32, **flags), silent)
+
+    run_folder.list_pictures(workdir, found())
+    run = Saved(Config().to_json(), {"data_sha256": found().sha256}, {})
+    return data, workdir, run, found
+
+
+def refusal(begun, **flags):
+    data, workdir, run, found = begun
+    with pytest.raises(UserError) as error:
+        require_same_pictures(workdir, run, found(**flags))
+    message = str(error.value)
+    assert "\n" not in message and message.startswith(f"--workdir={workdir} holds a run of other")
+    return message.split("now (")[1].split("): restore")[0]
+
+
+def test_the_same_pictures_are_the_same_run(begun):
+    data, workdir, run, found = begun
+    require_same_pictures(workdir, run, found())
+
+
+def test_each_picture_that_differs_is_named_by_what_became_of_it(begun):
+    data = begun[0]
+    Image.new("RGB", (9, 9)).save(data / "train/ants/3.png")
+    (data / "train/bees/5.png").unlink()
+    (data / "train/bees/6.png").write_bytes(b"no picture")
+    Image.new("RGB", (8, 8)).save(data / "train/bees/more.png")
+    assert refusal(begun, bad_images="skip") == (
+        "changed: 'train/ants/3.png'; no longer readable: 'train/bees/6.png'; missing:"
+        " 'train/bees/5.png'; new: 'train/bees/more.png'"
+    )
+
+
+def test_of_many_pictures_three_are_named_and_the_rest_is_counted(begun):
+    for number in range(12):
+        Image.new("RGB", (9, 9 + number)).save(begun[0] / f"train/ants/{number}.png")
+    said = refusal(begun)
+    assert said.startswith("changed: 'train/ants/") and said.endswith(" and 9 more")
+    assert said.count("train/ants/") == 3
+
+
+def test_a_picture_that_another_one_moves_into_another_split_is_named(begun):
+    data = begun[0]
+    for number in range(30, 70):
+        Image.new("RGB", (number, 9)).save(data / f"validation/ants/{number}.png")
+    said = refusal(begun)
+    assert said.startswith("new: 'validation/ants/") and "now in another split: 'vali" in said
+
+
+@pytest.mark.parametrize("content", [None, b"", b"split,file,sha256\nx,y,z\n", b"a,b\n\xff"])
+def test_without_the_list_of_a_run_it_is_said_that_the_pictures_differ(begun, content):
+    data, workdir, _, _ = begun
+    Image.new("RGB", (9, 9)).save(data / "train/ants/3.png")
+    (workdir / "pictures.csv").unlink()
+    if content is not None:
+        (workdir / "pictures.csv").write_bytes(content)
+    assert refusal(begun) == "which ones is not known, as pictures.csv there is missing or damaged"

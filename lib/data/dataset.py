@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ class Dataset:
         test: pictures that results are quoted on.
         skipped: (name, reason) of each picture that was left out.
         leaks: pairs of names, in different splits, with the same content.
-        sha256: of what is in which split under which name: another string is another data set.
+        sha256: of `listed`: another string is another data set.
     """
 
     classes: tuple[str, ...]
@@ -67,6 +67,16 @@ class Dataset:
     skipped: tuple[tuple[str, str], ...]
     leaks: tuple[tuple[str, str], ...]
     sha256: str
+
+    @property
+    def listed(self) -> list[tuple[str, str, str]]:
+        """(split, name, SHA-256 of the file) of each picture, in order."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return [
+            (part, name, digest)
+            for part, subset in parts.items()
+            for name, digest in zip(subset.names, subset.digests, strict=True)
+        ]
 
 
 def open_dataset(config: Config, progress: Progress) -> Dataset:
@@ -90,7 +100,7 @@ def open_dataset(config: Config, progress: Progress) -> Dataset:
         **{part: _subset(chosen.classes, pictures, store) for part, pictures in parts.items()},
         skipped=store.skipped,
         leaks=tuple(find_leaks(parts, digests)),
-        sha256=_fingerprint(parts, digests),
+        sha256=fingerprint((part, p.name, digests[p]) for part in parts for p in parts[part]),
     )
 
 
@@ -144,9 +154,9 @@ def _subset(classes: Sequence[str], pictures: Sequence[Picture], store: PictureS
     )
 
 
-def _fingerprint(parts: Mapping[str, Sequence[Picture]], digests: Mapping[Picture, str]) -> str:
+def fingerprint(listed: Iterable[tuple[str, str, str]]) -> str:
+    """SHA-256, as hexadecimal digits, of what is in which split: see `Dataset.listed`."""
     whole = hashlib.sha256()
-    for part, pictures in parts.items():
-        for picture in pictures:
-            whole.update(f"{part}/{picture.name}\0{digests[picture]}\n".encode())
+    for part, name, digest in listed:
+        whole.update(f"{part}/{name}\0{digest}\n".encode())
     return whole.hexdigest()

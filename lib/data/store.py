@@ -208,9 +208,7 @@ def _update(opened: CachedSet, paths: Sequence[str], size: int, progress: Progre
     release_memory()
 
 
-def _check(
-    path: str, size: int, known: _Checked | None, place: int, opened: CachedSet
-) -> _Checked:
+def _check(path: str, size: int, known: _Checked | None, place: int, opened: CachedSet) -> _Checked:
     """Reads a file, and decodes it unless it is the one that is known; its pixels are kept."""
     try:
         status = _status(path)  # before the bytes: what changes in between is read again

@@ -54,12 +54,8 @@ def open_rival(
     seen = 0
     if own and other.facts["data_sha256"] != run.facts["data_sha256"]:
         dataset = open_dataset(config, progress)
-        known = {*_digests(dataset.train), *_digests(dataset.validation)}
-        seen = sum(digest in known for digest in _digests(subset))
+        known = {*dataset.train.digests, *dataset.validation.digests}
+        seen = sum(digest in known for digest in subset.digests)
     if config.image_size != subset.store.size:
         subset = resized(subset, config, progress)
     return Rival(folder, config, subset, seen)
-
-
-def _digests(subset: Subset) -> list[str]:
-    return [subset.store.digests[row] for row in subset.rows]

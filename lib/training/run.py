@@ -126,6 +126,7 @@ def open_run(
         restored = resume.restore(network, state, checkpoints, heads)
         resume.require_continuable(folder, config, before.flags, state)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
+    run_folder.list_pictures(folder, dataset)
     run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:
