@@ -247,7 +247,7 @@ def begun(tmp_path, draw_pictures):
 
 
 def refusal(begun, **flags):
-    data, workdir, run, found = begun
+    _, workdir, run, found = begun
     with pytest.raises(UserError) as error:
         require_same_pictures(workdir, run, found(**flags))
     message = str(error.value)
@@ -256,7 +256,7 @@ def refusal(begun, **flags):
 
 
 def test_the_same_pictures_are_the_same_run(begun):
-    data, workdir, run, found = begun
+    _, workdir, run, found = begun
     require_same_pictures(workdir, run, found())
 
 

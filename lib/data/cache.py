@@ -190,7 +190,7 @@ class CachedSet:
             offset, rest = offset + written, rest[written:]
 
     def _touch(self) -> None:
-        """Notes that the set is in use, as its file's time; in a read-only cache nobody needs it."""
+        """Notes that the set is in use, as its file's time: no need in a read-only cache."""
         now = time.monotonic()
         if now - self._touched > _TOUCH_SECONDS:
             self._touched = now

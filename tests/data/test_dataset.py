@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import hashlib
 import shutil
 
 import numpy as np
@@ -39,9 +40,9 @@ def test_the_splits_hold_every_picture_once(two_classes):
     assert sorted(names) == sorted(files)
 
 
-@pytest.mark.parametrize("memory_mb", [0, 1024])
-def test_each_position_has_the_name_the_class_and_the_pixels_of_one_picture(two_classes, memory_mb):
-    found = opened(two_classes, memory_mb=memory_mb)
+@pytest.mark.parametrize("cache_mb", [0, 1024])
+def test_each_position_has_the_name_the_class_and_the_pixels_of_one_picture(two_classes, cache_mb):
+    found = opened(two_classes, cache_mb=cache_mb)
     assert found.classes == ("ants", "bees")
     for part in PARTS:
         subset = getattr(found, part)
@@ -88,6 +89,14 @@ def test_other_data_have_another_digest(two_classes, own, change):
         Image.new("RGB", (40, 40)).save(picture.with_name("more.png"))
     seed, limit = int(change == "another seed"), 5 if change == "fewer" else None
     assert opened(own, seed=seed, train_limit=limit).sha256 != before
+
+
+def test_each_picture_is_listed_with_its_split_and_the_digest_of_its_file(two_classes):
+    found = opened(two_classes)
+    for part, name, digest in found.listed:
+        assert hashlib.sha256((two_classes / name).read_bytes()).hexdigest() == digest
+        assert name in getattr(found, part).names
+    assert len({name for _, name, _ in found.listed}) == len(found.listed) == 42
 
 
 def test_bad_pictures_stop_or_are_left_out_with_the_reason(own):
