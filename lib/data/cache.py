@@ -70,14 +70,12 @@ class CachedSet:
 
     Attributes:
         index: what is known of the pictures; whoever updates the set changes it.
-        rows: how many pictures may be kept, from the first on.
-        writable: whether rows may be written: not while another process has the set open.
     """
 
     def __init__(self, file: BinaryIO, shape: tuple[int, ...], index: Index):
         self.index = index
-        self.rows = 0
-        self.writable = False
+        self._rows = 0  # how many pictures may be kept, from the first on
+        self._writable = False  # never while another process has the set open
         self._file = file
         self._shape = shape
         self._verified = np.zeros(len(index.checksums), bool)
@@ -120,7 +118,7 @@ class CachedSet:
 
     def keeps(self, place: int) -> bool:
         """Whether the row of a picture may be written, within `PictureCache.updating`."""
-        return self.writable and place < self.rows
+        return self._writable and place < self._rows
 
     def lacks(self, place: int) -> bool:
         """Whether the row of a picture is not kept though it may be."""
@@ -136,7 +134,7 @@ class CachedSet:
         Raises:
             UserError: the disk is full or fails.
         """
-        with explained(Path(self._file.name).parent):
+        with _explained(Path(self._file.name).parent):
             self._write(place, pixels)
         self.index.checksums[place] = zlib.crc32(pixels)
 
@@ -165,11 +163,11 @@ class CachedSet:
         held = max((i + 1 for i, c in enumerate(self.index.checksums) if c is not None), default=0)
         claimed = os.fstat(self._file.fileno()).st_blocks * 512
         room = (claimed + shutil.disk_usage(folder).free // 2) // self.row_bytes
-        self.rows = min(limit, max(held, room))
-        self.writable = True
-        self.index.checksums[self.rows :] = [None] * (len(self.index.checksums) - self.rows)
+        self._rows = min(limit, max(held, room))
+        self._writable = True
+        self.index.checksums[self._rows :] = [None] * (len(self.index.checksums) - self._rows)
         # Others who make room count what is claimed; it is filled later.
-        os.truncate(self._file.fileno(), self.rows * self.row_bytes)
+        os.truncate(self._file.fileno(), self._rows * self.row_bytes)
 
     def is_ours_alone(self) -> bool:
         """Whether no other process has the set open, and this one may write it."""
@@ -190,11 +188,11 @@ class CachedSet:
             offset, rest = offset + written, rest[written:]
 
     def _touch(self) -> None:
-        """Notes that the set is in use, as its file's time: no need in a read-only cache."""
+        """Notes that the set is in use, as its file's time."""
         now = time.monotonic()
         if now - self._touched > _TOUCH_SECONDS:
             self._touched = now
-            with _where_allowed():
+            with contextlib.suppress(OSError):  # as in a cache that may only be read
                 os.utime(self._file.fileno())
 
 
@@ -233,12 +231,17 @@ class PictureCache:
         return index if whole else None
 
     def open(self) -> CachedSet | None:
-        """Opens the set; None where there is none, or a damaged one."""
-        try:
-            file = _open(self._pixels)
-        except OSError:
-            return None
-        fcntl.flock(file, fcntl.LOCK_SH)
+        """Opens the set; None where there is none, or a damaged one.
+
+        Raises:
+            UserError: it cannot be read, or not be locked.
+        """
+        with _explained(self._folder):
+            try:
+                file = _open(self._pixels)
+            except FileNotFoundError:
+                return None
+            fcntl.flock(file, fcntl.LOCK_SH)
         index = self.peek()  # once locked: what it says of the rows is now true of them
         with contextlib.suppress(FileNotFoundError):
             if index and os.path.samestat(os.fstat(file.fileno()), os.stat(self._pixels)):
@@ -274,7 +277,7 @@ class PictureCache:
             UserError: the cache cannot be written.
         """
         with contextlib.ExitStack() as held:
-            with explained(self._folder):
+            with _explained(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(alone(self._lock, progress))
                 for leftover in self._folder.glob(f".{self._index.stem}.*"):
@@ -294,7 +297,7 @@ class PictureCache:
             yield opened
             if opened.index != before:
                 content = gzip.compress(json.dumps(vars(opened.index)).encode(), 1)
-                with explained(self._folder), replacing(self._index) as temporary:
+                with _explained(self._folder), replacing(self._index) as temporary:
                     temporary.write_bytes(content)
 
     def _made(self) -> CachedSet:
@@ -333,7 +336,7 @@ class PictureCache:
 
 
 @contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
+def _explained(folder: Path) -> Iterator[None]:
     """Says of an error of the system what can be done about it.
 
     Raises:
@@ -344,7 +347,7 @@ def explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"decoded pictures cannot be kept in '{folder}': {error.strerror}; make it writable,"
-            " make room, or set XDG_CACHE_HOME to another folder"
+            " make room, give a smaller --cache_mb, or set XDG_CACHE_HOME to another folder"
         ) from error
 
 
@@ -365,19 +368,12 @@ def _removed(path: Path) -> bool:
 
 def _open(path: Path) -> BinaryIO:
     """Opens a file for reading, and for writing too where that may be."""
-    with _where_allowed():
-        return open(path, "r+b", buffering=0)
-    return open(path, "rb", buffering=0)
-
-
-@contextlib.contextmanager
-def _where_allowed() -> Iterator[None]:
-    """Leaves undone what only a person with more rights, or another mount, could do."""
     try:
-        yield
+        return open(path, "r+b", buffering=0)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
+    return open(path, "rb", buffering=0)
 
 
 def _size(path: Path) -> int:

@@ -165,7 +165,10 @@ def open_store(
     # Looked at before it is opened: an open set could not be changed by another process.
     index = cache.peek()
     opened = cache.open() if index and _is_current(cache, paths, index) else None
-    if opened is None or opened.index != index:
+    if opened and opened.index != index:  # another process was quicker: to be looked at again
+        opened.close()
+        opened = None
+    if opened is None:
         with cache.updating(progress) as opened:
             _update(opened, paths, size, progress)
     checked = {path: _Checked(*note) for path, note in zip(paths, opened.index.notes, strict=True)}
