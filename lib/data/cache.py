@@ -78,7 +78,7 @@ class CachedSet:
         self._writable = False  # never while another process has the set open
         self._file = file
         self._shape = shape
-        self._verified = np.zeros(len(index.checksums), bool)
+        self._verified = [False] * len(index.checksums)
         self._touched = -math.inf
         self._touch()
 
@@ -103,17 +103,19 @@ class CachedSet:
         self._touch()
         batch = np.empty((len(places), *self._shape), np.uint8)
         whole = np.zeros(len(places), bool)
-        for i, place in enumerate(places):
+        descriptor, length = self._file.fileno(), self.row_bytes
+        for i, (place, row) in enumerate(zip(places.tolist(), batch, strict=True)):
             checksum = self.index.checksums[place]
             if checksum is None:
                 continue
             try:
-                length = os.preadv(self._file.fileno(), [batch[i]], int(place) * self.row_bytes)
+                if os.preadv(descriptor, [row], place * length) != length:
+                    continue
             except OSError:
                 continue  # a bad block of the disk: damage like any other
-            if length == self.row_bytes:
-                whole[i] = self._verified[place] or zlib.crc32(batch[i]) == checksum
-                self._verified[place] = whole[i]
+            if not self._verified[place]:
+                self._verified[place] = zlib.crc32(row) == checksum
+            whole[i] = self._verified[place]
         return batch, whole
 
     def keeps(self, place: int) -> bool:
