@@ -214,6 +214,7 @@ def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None
     """
     if dataset.sha256 == before.facts["data_sha256"]:
         return
+    require_same(folder, before.facts, {"classes": list(dataset.classes)})
     then = _pictures_of(folder, before)
     if then is None:
         found = f"which ones is not known, as {_PICTURES} there is missing or damaged"

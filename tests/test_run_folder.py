@@ -242,7 +242,9 @@ def begun(tmp_path, draw_pictures):
         return open_dataset(Config(dataset=str(data), image_size=32, **flags), silent)
 
     run_folder.list_pictures(workdir, found())
-    run = Saved(Config().to_json(), {"data_sha256": found().sha256}, {})
+    run = Saved(
+        Config().to_json(), {"classes": ["ants", "bees"], "data_sha256": found().sha256}, {}
+    )
     return data, workdir, run, found
 
 
@@ -270,6 +272,14 @@ def test_each_picture_that_differs_is_named_by_what_became_of_it(begun):
         "changed: 'train/ants/3.png'; no longer readable: 'train/bees/6.png'; missing:"
         " 'train/bees/5.png'; new: 'train/bees/more.png'"
     )
+
+
+def test_other_classes_are_named_as_such(begun):
+    data, workdir, run, found = begun
+    for part in ("train", "validation"):
+        (data / part / "bees").rename(data / part / "wasps")
+    with pytest.raises(UserError, match=r"differs in classes \(\['ants', 'bees'\] there, "):
+        require_same_pictures(workdir, run, found())
 
 
 def test_of_many_pictures_three_are_named_and_the_rest_is_counted(begun):
