@@ -3,6 +3,8 @@ import hashlib
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -309,6 +311,40 @@ def test_of_two_processes_that_start_at_once_one_reads_the_pictures(tmp_path):
     store, read = opened(pictures, tmp_path)
     assert read == 0
     require_right_pixels(store)
+
+
+KILLED = """
+import contextlib, sys
+from pathlib import Path
+from lib.data.listing import Picture
+from lib.data.store import open_store
+
+@contextlib.contextmanager
+def silent(what, total, unit):
+    yield lambda amount: None
+
+pictures = [Picture(path, path.name, 0) for path in Path(sys.argv[1]).iterdir()]
+open_store(pictures, 12, Path(sys.argv[2]), 64, "stop", silent)
+"""
+
+
+@pytest.mark.parametrize("place", ["decode@4", "write:*.json.gz"])
+@pytest.mark.parametrize("start", ["first", "after a change of all pictures"])
+def test_a_process_that_is_killed_while_it_fills_the_cache_leaves_nothing_wrong(
+    pictures, tmp_path, place, start
+):
+    if start != "first":
+        opened(pictures, tmp_path)
+        for number, picture in enumerate(pictures):
+            write_picture(picture.path, seed=40 + number)
+    command = [sys.executable, "-c", KILLED, tmp_path / "set", tmp_path]
+    killed = subprocess.run(command, env=os.environ | {"THAW_FAULT": f"{place}=SIGKILL"})
+    assert killed.returncode == -9
+    store, read = opened(pictures, tmp_path)
+    assert read == 6
+    require_right_pixels(store)
+    assert opened(pictures, tmp_path)[1] == 0
+    assert not list((tmp_path / "pictures").glob("*.partial*"))
 
 
 def test_a_cache_that_cannot_be_written_is_a_clear_error(pictures, tmp_path):
