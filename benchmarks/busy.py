@@ -9,7 +9,6 @@ ends with exit code 1 where a kind keeps less than a third. About three minutes 
 
 import contextlib
 import itertools
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from statistics import median
 
 from benchmarks.finished_run import FinishedRun, from_command_line
+from lib.config import Phase
 from lib.reporting.progress import bar
 from lib.runtime import cores
 
@@ -83,31 +83,26 @@ def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
 
     config, network = run.config, run.network
     dataset = open_dataset(config, bar)
-    wanted = (FILLING + STEPS) * config.batch_size
 
-    def training(phase):
+    def training(phase: Phase) -> Work:
         trained_from = layer_index(network.backbone, phase.trained_from)
         variables = freeze(network, trained_from)
         engine = cut(network, trained_from, config.engine, config.threads)
+        optimizer = build_optimizer(phase, phase.learning_rate)
         step = make_train_step(
-            engine,
-            network.head,
-            variables,
-            build_optimizer(phase, phase.learning_rate),
-            State(),
-            config.dropout,
-            config.seed,
+            engine, network.head, variables, optimizer, State(), config.dropout, config.seed
         )
         feed = TrainingFeed(dataset.train, engine, config.batch_size, config.seed, config.rotation)
-        return feed, step
 
-    def train(feed, step) -> Iterator[int]:
-        for batch in feed.batches(0, FILLING + STEPS):
-            step(*batch)
-            yield len(batch.labels)
+        def train() -> Iterator[int]:
+            for batch in feed.batches(0, FILLING + STEPS):
+                step(*batch)
+                yield len(batch.labels)
+
+        return lambda: rate(train())
 
     for phase in (config.head, config.finetune):
-        yield phase.name, lambda of=training(phase): rate(train(*of))
+        yield phase.name, training(phase)
 
     trained = open_trained(run.folder, config, dataset.classes, "best")
     engine = trained.engine()
@@ -125,6 +120,7 @@ def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
     paths = [dataset.train.store.pictures[row].path for row in dataset.train.rows]
 
     def predict() -> Iterator[int]:
+        wanted = (FILLING + STEPS) * config.batch_size
         chosen = list(itertools.islice(itertools.cycle(paths), wanted))
         reads = read_ahead(chosen, config.image_size, shown=0, limit=2 * config.batch_size)
         told = predictions(trained, reads, explain=False)
