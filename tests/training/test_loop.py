@@ -124,7 +124,7 @@ def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phas
 
 
 @pytest.mark.parametrize("part", ["layer_table", "make_train_step", "make_evaluation_step"])
-def test_building_and_compiling_a_phase_count_for_the_phase_and_for_no_epoch(
+def test_building_and_preparing_a_phase_count_for_the_phase_and_for_no_epoch(
     config, dataset, tmp_path, monkeypatch, part
 ):
     clock = [0.0]
@@ -157,12 +157,12 @@ def test_building_and_compiling_a_phase_count_for_the_phase_and_for_no_epoch(
     assert journal.training_seconds["finetune"] < 1000.0
 
 
-def test_compiling_a_phase_changes_no_weight_and_no_state(config, dataset, tmp_path):
+def test_preparing_a_phase_changes_no_weight_and_no_state(config, dataset, tmp_path):
     with opened(tmp_path, config, dataset) as run:
         work = loop._PhaseLoop(run, run.config.head)
         variables = (*run.network.model.variables, *work._optimizer.variables)
         before = [np.array(each) for each in (*variables, *run.state.variables)]
-        work._compile()
+        work._prepare()
         after = [np.array(each) for each in (*variables, *run.state.variables)]
     assert len(before) == len(after)
     for one, other in zip(before, after, strict=True):
