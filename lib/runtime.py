@@ -16,7 +16,7 @@ from pathlib import Path
 
 _MOST_HEAPS = -8  # M_ARENA_MAX of glibc's <malloc.h>
 
-PACKAGES = ("tensorflow", "keras", "numpy", "matplotlib", "pillow")
+PACKAGES = ("tensorflow", "ai-edge-litert", "keras", "numpy", "matplotlib", "pillow")
 
 
 def cores() -> int:

@@ -105,7 +105,8 @@ class _PhaseLoop:
         self._run.reports.layers(self._phase.name, layer_table(self._run.network), self._first_step)
         graph = self._train_step.get_concrete_function().graph
         self._run.reports.graph(self._phase.name, graph, self._first_step)
-        # Building is no epoch's time, or the next ones would be expected to take as long.
+        self._prepare()
+        # Preparing is no epoch's time, or the next ones would be expected to take as long.
         self._spend(training=False)
         try:
             if not state.journal.history:
@@ -117,11 +118,26 @@ class _PhaseLoop:
             self._save()
             raise
 
+    def _prepare(self) -> None:
+        """Does what the first epoch would need longer for than the next: changes no state.
+
+        TensorFlow compiles a graph when it is run first, and features of validation are kept.
+        """
+        state = self._run.state
+        (batch,) = self._training.batches(int(state.step), int(state.step) + 1)
+        self._evaluation_step(batch.features)
+        state.failed_step.assign(state.step)  # so that the step computes all and changes nothing
+        self._train_step(*batch)
+        state.failed_step.assign(-1)
+        if state.journal.history:  # Else there is an evaluation before the first epoch.
+            self._validation.prepare(self._run.stop.heed)
+
     def _evaluate_untrained(self) -> None:
         validation = evaluate(self._validation, self._evaluation_step, self._run.stop)
         self._spend(training=False)
         self._show(validation)
         self._write_down(Epoch.untrained(validation.loss, validation.accuracy))
+        self._spend(training=False)  # The first checkpoint is compiled, too.
 
     def _train_epoch(self, epoch: int) -> None:
         """Takes the steps of an epoch that have not been taken yet."""
