@@ -86,8 +86,9 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
     # What only looks like an orientation: inside of a comment, before the real one.
     decoy = b"\x12\x01\x03\x00\x01\x00\x00\x00\x08"
     yield "JPEG, a comment like EXIF", turned[:2] + b"\xff\xfe\0\x0b" + decoy + turned[2:]
-    yield "JPEG, several pictures", _saved(
-        image, "MPO", save_all=True, append_images=[image.rotate(180)]
+    yield (
+        "JPEG, several pictures",
+        _saved(image, "MPO", save_all=True, append_images=[image.rotate(180)]),
     )
 
 
@@ -143,7 +144,10 @@ def _pngs() -> Iterator[tuple[str, bytes]]:
         level = int((grey >> (16 - bits))[9, 9, 0])
         for name, value in (("a level", level), ("black", 0)):
             chunk = _chunk(b"tRNS", struct.pack(">H", value))
-            yield f"PNG, grey of {bits} bit, {name} clear", _png(bits, 0, grey >> (16 - bits), chunk)
+            yield (
+                f"PNG, grey of {bits} bit, {name} clear",
+                _png(bits, 0, grey >> (16 - bits), chunk),
+            )
     yield "PNG of 16 bit", _png(16, 2, wide[..., :3])
     yield "PNG of 16 bit, transparent", _png(16, 6, wide)
     yield "PNG, grey of 16 bit, transparent", _png(16, 4, wide[..., [0, 3]])
@@ -184,8 +188,9 @@ def _gifs() -> Iterator[tuple[str, bytes]]:
     frames = [image.rotate(90), image.rotate(45)]
     yield "GIF, animated", _saved(image, "GIF", save_all=True, append_images=frames)
     frames = [_transparent().rotate(45)]
-    yield "GIF, animated, transparent", _saved(
-        _transparent(), "GIF", save_all=True, append_images=frames
+    yield (
+        "GIF, animated, transparent",
+        _saved(_transparent(), "GIF", save_all=True, append_images=frames),
     )
     width, height = _SIZE
     screen = struct.pack("<HH", width + 9, height + 5)
@@ -264,6 +269,7 @@ def _webps() -> Iterator[tuple[str, bytes]]:
     frames = [image.rotate(90), image.rotate(45)]
     yield "WebP, animated", _saved(image, "WEBP", save_all=True, append_images=frames)
     frames = [_transparent().rotate(45)]
-    yield "WebP, animated, transparent", _saved(
-        _transparent(), "WEBP", save_all=True, append_images=frames
+    yield (
+        "WebP, animated, transparent",
+        _saved(_transparent(), "WEBP", save_all=True, append_images=frames),
     )

@@ -26,6 +26,7 @@ _MASKS_OF_32 = (
     (_HIGH, 0xFF00, 0xFF, 0xFF0000),
     (0xFF0000, 0xFF00, 0xFF, _HIGH),
 )
+_DAMAGED = "damaged, cut short, or of a kind that TensorFlow does not decode"
 _BYTES = [bytes([value]) for value in range(256)]
 
 
@@ -100,6 +101,39 @@ def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return picture, problem
 
 
+def decoded_and_resized(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes picture files and scales them; one that cannot be read costs the others nothing.
+
+    Args:
+        files: string [n].
+        size: side of the squares.
+
+    Returns:
+        The pictures, float32 [n, size, size, 3], of zeros where they are refused, and string [n],
+        why they are; empty for those that are read.
+    """
+
+    def one(number, data):
+        picture, problem = decoded(data)
+        square = tf.zeros((size, size, 3))
+        if problem == "":
+            square = tf.ensure_shape(resized(picture[tf.newaxis], size)[0], (size, size, 3))
+        return number, square, problem
+
+    count = tf.size(files)
+    # A graph knows no exceptions; a data set can pass over what raises one.
+    numbered = tf.data.Dataset.from_tensor_slices((tf.range(count), files))
+    done = numbered.map(one, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+    one_more = tf.data.Dataset.from_tensors((count, tf.zeros((size, size, 3)), ""))
+    whole = done.concatenate(one_more).batch(tf.cast(count, tf.int64) + 1)
+    numbers, squares, problems = tf.data.experimental.get_single_element(whole)
+    places = numbers[:, tf.newaxis]
+    return (
+        tf.scatter_nd(places, squares, (count + 1, size, size, 3))[:count],
+        tf.tensor_scatter_nd_update(tf.fill([count + 1], _DAMAGED), places, problems)[:count],
+    )
+
+
 def _nothing() -> tf.Tensor:
     return tf.ensure_shape(tf.zeros((0, 0, 3), tf.uint8), (None, None, 3))
 
@@ -124,6 +158,13 @@ def _number(raw: tf.Tensor, place: tf.Tensor | int, width: int, order: str) -> t
     digits = tf.cast(tf.gather(raw, tf.where(outside, tf.size(raw) - 1, places)), tf.int32)
     powers = tf.constant([0, 8, 16, 24][:width])
     return tf.reduce_sum(tf.bitwise.left_shift(digits, powers if order == "<" else powers[::-1]))
+
+
+def _patched(data: tf.Tensor, place: tf.Tensor | int, new: tf.Tensor) -> tf.Tensor:
+    """A string in which other bytes stand at a place."""
+    behind = place + tf.strings.length(new)
+    rest = tf.strings.substr(data, behind, tf.strings.length(data) - behind)
+    return tf.strings.join([tf.strings.substr(data, 0, place), new, rest])
 
 
 def _jpeg(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -151,7 +192,9 @@ def _jpeg(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 components = _number(raw, place + 9, 1, ">")
             place += 2 + length
     if components == 4 and not adobe:  # Pillow takes such inks as inverted too, as Adobe's are
-        data = tf.strings.join([tf.strings.substr(data, 0, 2), _ADOBE, tf.strings.substr(data, 2, -1)])
+        data = tf.strings.join(
+            [tf.strings.substr(data, 0, 2), _ADOBE, tf.strings.substr(data, 2, -1)]
+        )
     # The accurate transform is what Pillow takes; TensorFlow's own choice is a faster one.
     picture = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     return _upright(picture, exif, xmp)
@@ -181,9 +224,7 @@ def _png(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         elif _at(data, place + 4, b"iTXt") and _at(data, begin, _PNG_XMP):
             packed = _number(raw, begin + len(_PNG_XMP), 1, ">") != 0
             # Behind the key: whether and how it is packed, a language and a translated key.
-            rest = tf.strings.substr(
-                data, begin + len(_PNG_XMP) + 2, length - len(_PNG_XMP) - 2
-            )
+            rest = tf.strings.substr(data, begin + len(_PNG_XMP) + 2, length - len(_PNG_XMP) - 2)
             ends = tf.where(tf.equal(tf.io.decode_raw(rest, tf.uint8), 0))[:, 0]
             xmp = tf.strings.substr(rest, ends[1] + 1, tf.int64.max // 2)
             if packed:
@@ -253,11 +294,8 @@ def _gif(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             palette = place + 10
         if hidden >= 0:
             # TensorFlow would show black there: so it becomes an ordinary colour, and white.
-            colour = palette + 3 * hidden
-            flag = tf.cast(raw[control], tf.int32) - 1
-            places = tf.stack([[control], [colour], [colour + 1], [colour + 2]])
-            values = tf.cast(tf.stack([flag, 255, 255, 255]), tf.uint8)
-            data = _as_string(tf.tensor_scatter_nd_update(raw, places, values))
+            data = _patched(data, control, tf.gather(_BYTES, _number(raw, control, 1, "<") - 1))
+            data = _patched(data, palette + 3 * hidden, tf.constant(b"\xff\xff\xff"))
         picture = tf.io.decode_image(data, channels=3, expand_animations=False)
     return tf.ensure_shape(picture, (None, None, 3)), problem
 
@@ -319,7 +357,9 @@ def _bmp(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         else:
             step = bits // 8
             packed = tf.reshape(packed[:, : width * step], (height, width, step))
-            powers = tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.range(step, dtype=tf.int64) * 8)
+            powers = tf.bitwise.left_shift(
+                tf.constant(1, tf.int64), tf.range(step, dtype=tf.int64) * 8
+            )
             pixels = tf.reduce_sum(tf.cast(packed, tf.int64) * powers, axis=2, keepdims=True)
             wide = tf.cast(masks, tf.int64) % 2**32
             lowest = tf.maximum(tf.bitwise.bitwise_and(wide, -wide), 1)
@@ -353,8 +393,13 @@ def _webp(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         elif _at(data, place, b"XMP ") and flags // 4 % 2 == 1 and xmp == b"":
             xmp = tf.strings.substr(data, place + 8, length)
         place += 8 + length + length % 2
-    if transparent or flags // 2 % 2 == 1:
+    if transparent:
         picture = _on_white(tf.io.decode_webp(data, channels=4)[0])
+    elif flags // 2 % 2 == 1:
+        # TensorFlow 2.21 writes four channels of an animation whatever it has room for: with this
+        # flag for transparency there is room.
+        data = _patched(data, 20, tf.gather(_BYTES, flags + 16))
+        picture = tf.io.decode_webp(data, channels=4)[0, ..., :3]
     else:
         picture = tf.io.decode_webp(data, channels=3)[0]
     return _upright(picture, exif, xmp)
