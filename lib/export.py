@@ -3,7 +3,8 @@
     python -m lib.export --workdir=RUN --format=saved_model|keras|tflite
 
 What was written is loaded again and held against the run on its validation pictures, and called in
-every way that a person would in a process of its own; it is put in place only if all agree. Exit codes: 0 done; 1 a clear error; 2 bad usage.
+every way that a person would, in a process of its own; it is put in place only if all agree. Exit
+codes: 0 done; 1 a clear error; 2 bad usage.
 """
 
 import argparse

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw
 _SIZE = (45, 37)  # no multiple of anything, so that padding of rows shows
 _ORIENTATION = 0x112
 _XMP = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
-    ' tiff:Orientation="6"/></x:xmpmeta>'
-).encode()
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description'
+    b' xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></x:xmpmeta>'
+)
 
 
 def files() -> dict[str, bytes]:

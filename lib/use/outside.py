@@ -48,7 +48,6 @@ def of_saved_model(folder, sets, files):
     pictures = loaded.signatures["pictures"]
     encoded = loaded.signatures["encoded"]
     layer = tf.keras.layers.TFSMLayer(str(folder))
-    serving_layer = tf.keras.layers.TFSMLayer(str(folder), call_endpoint="serving_default")
     for of, batch in sets.items():
         for dtype in DTYPES:
             given = batch.astype(dtype)
@@ -63,10 +62,6 @@ def of_saved_model(folder, sets, files):
         yield f"{of}: loaded, one picture", lambda batch=batch: each(loaded, batch)
         yield f"{of}: TFSMLayer", lambda batch=batch: layer(batch)
         yield f"{of}: TFSMLayer, float32", lambda batch=batch: layer(batch.astype("float32"))
-        yield (
-            f"{of}: TFSMLayer, serving_default",
-            lambda batch=batch: serving_layer(tf.constant(batch)),
-        )
     yield "files: encoded", lambda: encoded(encoded=tf.constant(files))
     yield "files: loaded(strings)", lambda: loaded(tf.constant(files))
     yield "files: encoded, one file", lambda: each(lambda one: encoded(encoded=one), files)
@@ -84,15 +79,19 @@ def of_tflite(folder, sets, files):
                     lambda run=run, batch=batch: each(lambda one: run(pictures=one), batch),
                 )
     by_hand = tf.lite.Interpreter(str(folder / "model.tflite"))
-    by_hand.allocate_tensors()
     taken, put_out = by_hand.get_input_details()[0], by_hand.get_output_details()[0]
 
     def invoke(one):
+        if list(taken["shape"]) != list(one.shape):
+            by_hand.resize_tensor_input(taken["index"], one.shape)
+        by_hand.allocate_tensors()
         by_hand.set_tensor(taken["index"], one.astype(taken["dtype"]))
         by_hand.invoke()
         return by_hand.get_tensor(put_out["index"])
 
-    yield "ready: invoke", lambda: each(invoke, sets["ready"])
+    for of, batch in sets.items():
+        if of == "ready" or -1 in taken["shape_signature"]:
+            yield f"{of}: invoke", lambda batch=batch: each(invoke, batch)
 
 
 def each(call, batch):

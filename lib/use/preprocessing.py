@@ -85,19 +85,17 @@ def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Raises:
         tf.errors.OpError: the file is damaged.
     """
-    # The zero at the end is what reading behind the end gives.
-    raw = tf.io.decode_raw(tf.strings.join([data, b"\0"]), tf.uint8)
     picture, problem = _nothing(), tf.constant("not a JPEG, PNG, GIF, BMP or WebP picture")
     if tf.io.is_jpeg(data):
-        picture, problem = _jpeg(data, raw)
+        picture, problem = _jpeg(data)
     elif _at(data, 0, b"\x89PNG\r\n\x1a\n"):
-        picture, problem = _png(data, raw)
+        picture, problem = _png(data)
     elif _at(data, 0, b"GIF87a") or _at(data, 0, b"GIF89a"):
-        picture, problem = _gif(data, raw)
+        picture, problem = _gif(data)
     elif _at(data, 0, b"BM"):
-        picture, problem = _bmp(raw)
+        picture, problem = _bmp(data)
     elif _at(data, 0, b"RIFF") and _at(data, 8, b"WEBP"):
-        picture, problem = _webp(data, raw)
+        picture, problem = _webp(data)
     return picture, problem
 
 
@@ -144,20 +142,19 @@ def _at(data: tf.Tensor, place: tf.Tensor | int, expected: bytes) -> tf.Tensor:
     return found and tf.strings.substr(data, place, len(expected)) == expected
 
 
-def _number(raw: tf.Tensor, place: tf.Tensor | int, width: int, order: str) -> tf.Tensor:
+def _number(data: tf.Tensor, place: tf.Tensor | int, width: int, order: str) -> tf.Tensor:
     """An unsigned number in a file, int32 of at most 31 bits, else negative.
 
     Args:
-        raw: the file, uint8 [n], which ends with a zero.
+        data: the file. What lies behind its end is not there, so that the last bytes are read.
         place: where the number begins.
         width: of the number, in bytes.
         order: "<" for the least significant byte first, ">" for the most significant.
     """
-    places = tf.cast(place, tf.int32) + tf.range(width)
-    outside = (places < 0) | (places >= tf.size(raw))
-    digits = tf.cast(tf.gather(raw, tf.where(outside, tf.size(raw) - 1, places)), tf.int32)
-    powers = tf.constant([0, 8, 16, 24][:width])
-    return tf.reduce_sum(tf.bitwise.left_shift(digits, powers if order == "<" else powers[::-1]))
+    place = tf.clip_by_value(place, 0, tf.strings.length(data) - width)
+    kind = {1: tf.uint8, 2: tf.uint16, 4: tf.int32}[width]
+    part = tf.strings.substr(data, place, width)
+    return tf.cast(tf.io.decode_raw(part, kind, little_endian=order == "<")[0], tf.int32)
 
 
 def _patched(data: tf.Tensor, place: tf.Tensor | int, new: tf.Tensor) -> tf.Tensor:
@@ -167,12 +164,12 @@ def _patched(data: tf.Tensor, place: tf.Tensor | int, new: tf.Tensor) -> tf.Tens
     return tf.strings.join([tf.strings.substr(data, 0, place), new, rest])
 
 
-def _jpeg(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     exif, xmp = tf.constant(b""), tf.constant(b"")
     components, adobe, place = tf.constant(0), tf.constant(False), tf.constant(2)
     end = tf.strings.length(data) - 4
     while place < end:
-        marker = _number(raw, place, 2, ">")
+        marker = _number(data, place, 2, ">")
         if marker < 0xFF01 or marker == 0xFFFF:  # what fills the space between segments
             place += 1
         elif marker == 0xFF01 or (marker >= 0xFFD0 and marker <= 0xFFD8):  # without a length
@@ -180,7 +177,7 @@ def _jpeg(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         elif marker == 0xFFDA or marker == 0xFFD9:  # the pixels, or the end
             place = end
         else:
-            length = _number(raw, place + 2, 2, ">")
+            length = _number(data, place + 2, 2, ">")
             if marker == 0xFFE1 and _at(data, place + 4, b"Exif\0\0"):
                 exif = tf.strings.join([exif, tf.strings.substr(data, place + 10, length - 8)])
             elif marker == 0xFFE1 and _at(data, place + 4, _XMP):
@@ -189,7 +186,7 @@ def _jpeg(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             elif marker == 0xFFEE and _at(data, place + 4, b"Adobe"):
                 adobe = tf.constant(True)
             elif marker == 0xFFC0 or marker == 0xFFC1 or marker == 0xFFC2:
-                components = _number(raw, place + 9, 1, ">")
+                components = _number(data, place + 9, 1, ">")
             place += 2 + length
     if components == 4 and not adobe:  # Pillow takes such inks as inverted too, as Adobe's are
         data = tf.strings.join(
@@ -200,29 +197,27 @@ def _jpeg(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return _upright(picture, exif, xmp)
 
 
-def _png(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     exif, xmp, profile = tf.constant(b""), tf.constant(b""), tf.constant(b"")
     clear = tf.constant([-1, -1, -1])  # the one level or colour that stands for nothing
-    bits, colours = _number(raw, 24, 1, ">"), _number(raw, 25, 1, ">")
+    bits, colours = _number(data, 24, 1, ">"), _number(data, 25, 1, ">")
     transparent = colours >= 4
     place, end = tf.constant(8), tf.strings.length(data) - 8
     while place < end:
-        length, begin = _number(raw, place, 4, ">"), place + 8
-        if length < 0:
-            end = place
-        elif _at(data, place + 4, b"IEND"):
+        length, begin = _number(data, place, 4, ">"), place + 8
+        if length < 0 or _at(data, place + 4, b"IEND"):
             end = place
         elif _at(data, place + 4, b"tRNS"):
             if colours == 3:
                 transparent = tf.constant(True)
             elif colours == 0:
-                clear = tf.repeat(_number(raw, begin, 2, ">"), 3)
+                clear = tf.repeat(_number(data, begin, 2, ">"), 3)
             elif colours == 2:
-                clear = tf.stack([_number(raw, begin + 2 * i, 2, ">") for i in range(3)])
+                clear = tf.stack([_number(data, begin + 2 * i, 2, ">") for i in range(3)])
         elif _at(data, place + 4, b"eXIf"):
             exif = tf.strings.substr(data, begin, length)
         elif _at(data, place + 4, b"iTXt") and _at(data, begin, _PNG_XMP):
-            packed = _number(raw, begin + len(_PNG_XMP), 1, ">") != 0
+            packed = _number(data, begin + len(_PNG_XMP), 1, ">") != 0
             # Behind the key: whether and how it is packed, a language and a translated key.
             rest = tf.strings.substr(data, begin + len(_PNG_XMP) + 2, length - len(_PNG_XMP) - 2)
             ends = tf.where(tf.equal(tf.io.decode_raw(rest, tf.uint8), 0))[:, 0]
@@ -258,60 +253,60 @@ def _png(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return _upright(picture, exif, xmp)
 
 
-def _gif(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _gif(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     problem = tf.constant("")
-    flags = _number(raw, 10, 1, "<")
+    flags = _number(data, 10, 1, "<")
     palette, place = tf.constant(13), tf.constant(13)
     if flags >= 128:
         place += 3 * tf.bitwise.left_shift(2, flags % 8)
     hidden, control, end = tf.constant(-1), tf.constant(-1), tf.strings.length(data)
     while place < end:
-        kind = _number(raw, place, 1, "<")
+        kind = _number(data, place, 1, "<")
         if kind == 0x21:
-            if _number(raw, place + 1, 1, "<") == 0xF9:
+            if _number(data, place + 1, 1, "<") == 0xF9:
                 control, hidden = place + 3, tf.constant(-1)
-                if _number(raw, control, 1, "<") % 2 == 1:
-                    hidden = _number(raw, place + 6, 1, "<")
+                if _number(data, control, 1, "<") % 2 == 1:
+                    hidden = _number(data, place + 6, 1, "<")
             place += 2
-            length = _number(raw, place, 1, "<")
+            length = _number(data, place, 1, "<")
             while length > 0:
                 place += 1 + length
-                length = _number(raw, place, 1, "<")
+                length = _number(data, place, 1, "<")
             place += 1
         else:
             end = place
-    if _number(raw, place, 1, "<") != 0x2C:
+    if _number(data, place, 1, "<") != 0x2C:
         problem = tf.constant("a GIF without a picture")
-    elif tf.reduce_any(raw[place + 1 : place + 5] != 0) or tf.reduce_any(
-        raw[place + 5 : place + 9] != raw[6:10]
+    elif tf.strings.substr(data, place + 1, 8) != tf.strings.join(
+        [b"\0\0\0\0", tf.strings.substr(data, 6, 4)]
     ):
         problem = tf.constant("a GIF whose first frame does not fill it")
     elif tf.size(tf.strings.split(data, "tiff:Orientation")) > 1:
         problem = tf.constant("a GIF turned by XMP")
     picture = _nothing()
     if problem == "":
-        if _number(raw, place + 9, 1, "<") >= 128:
+        if _number(data, place + 9, 1, "<") >= 128:
             palette = place + 10
         if hidden >= 0:
             # TensorFlow would show black there: so it becomes an ordinary colour, and white.
-            data = _patched(data, control, tf.gather(_BYTES, _number(raw, control, 1, "<") - 1))
+            data = _patched(data, control, tf.gather(_BYTES, _number(data, control, 1, "<") - 1))
             data = _patched(data, palette + 3 * hidden, tf.constant(b"\xff\xff\xff"))
         picture = tf.io.decode_image(data, channels=3, expand_animations=False)
     return tf.ensure_shape(picture, (None, None, 3)), problem
 
 
-def _bmp(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    offset, header = _number(raw, 10, 4, "<"), _number(raw, 14, 4, "<")
+def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    offset, header = _number(data, 10, 4, "<"), _number(data, 14, 4, "<")
     entry, colours, compression = tf.constant(4), tf.constant(0), tf.constant(0)
     masks = tf.constant([0, 0, 0, 0])
     if header == 12:
-        width, height = _number(raw, 18, 2, "<"), _number(raw, 20, 2, "<")
-        bits, entry = _number(raw, 24, 2, "<"), tf.constant(3)
+        width, height = _number(data, 18, 2, "<"), _number(data, 20, 2, "<")
+        bits, entry = _number(data, 24, 2, "<"), tf.constant(3)
     else:
-        width, height = _number(raw, 18, 4, "<"), _number(raw, 22, 4, "<")
-        bits, compression = _number(raw, 28, 2, "<"), _number(raw, 30, 4, "<")
-        colours = _number(raw, 46, 4, "<")
-        masks = tf.stack([_number(raw, 54 + 4 * i, 4, "<") for i in range(4)])
+        width, height = _number(data, 18, 4, "<"), _number(data, 22, 4, "<")
+        bits, compression = _number(data, 28, 2, "<"), _number(data, 30, 4, "<")
+        colours = _number(data, 46, 4, "<")
+        masks = tf.stack([_number(data, 54 + 4 * i, 4, "<") for i in range(4)])
         if header < 56:  # here no alpha is told of
             masks *= [1, 1, 1, 0]
     if compression == 0:
@@ -326,6 +321,7 @@ def _bmp(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     else:
         known = tf.constant(_MASKS_OF_32)
     picture, problem = _nothing(), tf.constant("")
+    raw = tf.io.decode_raw(data, tf.uint8)
     down = height < 0
     height = tf.abs(height)
     if tf.reduce_all(header != [12, 40, 52, 56, 64, 108, 124]):
@@ -353,7 +349,7 @@ def _bmp(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             indices = tf.reshape(split, (height, rows * 8 // bits))[:, :width]
             indices %= tf.bitwise.left_shift(1, bits)
             table = tf.reshape(raw[palette : palette + entry * colours], (colours, entry))
-            picture = tf.gather(table[:, 2::-1], indices)
+            picture = tf.gather(tf.gather(table, [2, 1, 0], axis=1), indices)
         else:
             step = bits // 8
             packed = tf.reshape(packed[:, : width * step], (height, width, step))
@@ -366,26 +362,23 @@ def _bmp(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             values = tf.bitwise.bitwise_and(pixels, wide) // lowest
             values = values * 255 // tf.maximum(wide // lowest, 1)
             picture = tf.cast(values, tf.uint8)
-            if masks[3] == 0:
-                picture = picture[..., :3]
-            else:
-                picture = _on_white(picture)
+            picture = picture[..., :3] if masks[3] == 0 else _on_white(picture)
         if not down:
             picture = picture[::-1]
     return tf.ensure_shape(picture, (None, None, 3)), problem
 
 
-def _webp(data: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _webp(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     exif, xmp = tf.constant(b""), tf.constant(b"")
     flags, transparent = tf.constant(0), tf.constant(False)
     if _at(data, 12, b"VP8L"):
-        transparent = _number(raw, 24, 1, "<") // 16 % 2 == 1
+        transparent = _number(data, 24, 1, "<") // 16 % 2 == 1
     elif _at(data, 12, b"VP8X"):
-        flags = _number(raw, 20, 1, "<")
+        flags = _number(data, 20, 1, "<")
         transparent = flags // 16 % 2 == 1
     place, end = tf.constant(12), tf.strings.length(data) - 8
     while place < end:
-        length = _number(raw, place + 4, 4, "<")
+        length = _number(data, place + 4, 4, "<")
         if length < 0:
             end = place
         elif _at(data, place, b"EXIF") and flags // 8 % 2 == 1 and exif == b"":
@@ -416,7 +409,7 @@ def _on_white(picture: tf.Tensor) -> tf.Tensor:
 def _upright(picture: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Turns a picture as its metadata say: EXIF, or XMP where that says nothing."""
     orientation, problem = tf.constant(1), tf.constant("")
-    if exif != b"":
+    if tf.strings.length(exif) >= 8:
         orientation, problem = _exif_orientation(exif)
     else:
         orientation = tf.constant(0)
@@ -444,27 +437,26 @@ def _exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     for _ in range(2):
         if _at(exif, 0, b"Exif\0\0"):
             exif = tf.strings.substr(exif, 6, tf.strings.length(exif) - 6)
-    raw = tf.io.decode_raw(tf.strings.join([exif, b"\0"]), tf.uint8)
     orientation, problem = tf.constant(1), tf.constant("")  # damaged EXIF turns nothing
     if _at(exif, 0, b"II*\0"):
-        orientation, problem = _tiff_orientation(raw, "<")
+        orientation, problem = _tiff_orientation(exif, "<")
     elif _at(exif, 0, b"MM\0*"):
-        orientation, problem = _tiff_orientation(raw, ">")
+        orientation, problem = _tiff_orientation(exif, ">")
     elif _at(exif, 0, b"II") or _at(exif, 0, b"MM"):
         problem = tf.constant("EXIF of an unusual kind")
     return orientation, problem
 
 
-def _tiff_orientation(raw: tf.Tensor, order: str) -> tuple[tf.Tensor, tf.Tensor]:
+def _tiff_orientation(data: tf.Tensor, order: str) -> tuple[tf.Tensor, tf.Tensor]:
     orientation, problem = tf.constant(0), tf.constant("")
-    entry = _number(raw, 4, 4, order) + 2
-    for _ in range(_number(raw, entry - 2, 2, order)):
-        if _number(raw, entry, 2, order) == _ORIENTATION and entry + 12 < tf.size(raw):
-            kind, count = _number(raw, entry + 2, 2, order), _number(raw, entry + 4, 4, order)
+    entry = _number(data, 4, 4, order) + 2
+    for _ in range(_number(data, entry - 2, 2, order)):
+        if _number(data, entry, 2, order) == _ORIENTATION and entry + 12 <= tf.strings.length(data):
+            kind, count = _number(data, entry + 2, 2, order), _number(data, entry + 4, 4, order)
             if count == 1 and (kind == 3 or kind == 8):
-                orientation = _number(raw, entry + 8, 2, order)
+                orientation = _number(data, entry + 8, 2, order)
             elif count == 1 and (kind == 4 or kind == 9):
-                orientation = _number(raw, entry + 8, 4, order)
+                orientation = _number(data, entry + 8, 4, order)
             else:
                 problem = tf.constant("EXIF with an orientation of an unusual kind")
             if orientation == 0:  # what is no orientation turns nothing, whatever XMP says
