@@ -133,7 +133,10 @@ def _opened(config: Config, folder: Path, sha256: str, quantize: str) -> Dataset
         ways += ", or --no_check to export without"
     if config.dataset not in ("cats_and_dogs", "drawn") and not Path(config.dataset).is_dir():
         raise UserError(f"the pictures of {folder} are no longer in {config.dataset}: {ways}")
-    dataset = open_dataset(config, bar)
+    try:
+        dataset = open_dataset(config, bar)
+    except UserError as error:
+        raise UserError(f"{error}; if the run's pictures are elsewhere, {ways}") from error
     if dataset.sha256 != sha256:
         raise UserError(
             f"the pictures of --dataset={config.dataset} are not those that {folder} was trained"

@@ -20,7 +20,7 @@ from lib.use import made_up, outside
 from lib.use.formats import WayIn
 from lib.use.preprocessing import decoded
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 # How far a probability may be from the run's, or from that of a picture by itself: sums of another
 # order, and resizing that rounds a half the other way. Weights in half precision move it further.
 _NEAR = 0.02
@@ -148,7 +148,7 @@ def _surroundings() -> dict[str, str]:
     """The environment, without this project on the path where modules are looked for."""
     given = dict(os.environ)
     paths = given.pop("PYTHONPATH", "").split(os.pathsep)
-    others = [path for path in paths if path and not _ROOT.samefile(path)] if any(paths) else []
+    others = [path for path in paths if path and Path(path).resolve() != _ROOT]
     return given | ({"PYTHONPATH": os.pathsep.join(others)} if others else {})
 
 

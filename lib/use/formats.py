@@ -2,7 +2,8 @@
 
 Each takes pictures as levels from 0 to 255, and gives the probability of each class. The names of
 the classes travel along: in the outputs of a SavedModel, else as `labels.txt`, both beside the
-model and inside its file, which is also a ZIP archive.
+model and inside its file, which is also a ZIP archive. There a name is a line, with a line end or
+backslash in it written as in Python.
 """
 
 import contextlib
@@ -169,7 +170,8 @@ def write_tflite(
 
     `pictures` takes uint8 [1, height, width, 3] of any size, `resized` uint8 [1, size, size, 3],
     which is faster. Both return `probabilities`, float32 [1, classes]. With "int8" there is only
-    the latter, as resizing in 8 bits would lose too much.
+    the latter, as resizing in 8 bits would lose too much. Who calls it without a signature gives a
+    picture of any size too, and says of which by `resize_tensor_input` (int8: as it is).
 
     Args:
         trained: the run.
