@@ -155,7 +155,7 @@ def _require_free(targets: Sequence[Path | None], force: bool) -> None:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line.Parser("lib.predict", __doc__.splitlines()[0])
+    parser = command_line.Parser("lib.predict", __doc__)
     parser.add_argument(
         "pictures",
         nargs="+",

@@ -14,7 +14,9 @@ from lib.errors import UserError
 class Parser(argparse.ArgumentParser):
     """An argument parser that puts what is wrong into one line, as `train.py` does."""
 
-    def __init__(self, prog: str, description: str):
+    def __init__(self, prog: str, doc: str | None):
+        # Under -OO there are no docstrings.
+        description = doc.splitlines()[0] if doc else None
         super().__init__(f"python -m {prog}", description=description, allow_abbrev=False)
 
     def add_run(self) -> None:
