@@ -109,9 +109,7 @@ def test_explanations_are_pictures_named_in_the_table(told, ants, tmp_path):
     assert Image.open(named[0]).size == Image.open(ants[0]).size
 
 
-def test_a_folder_without_pictures_is_a_failure_though_every_picture_was_told(
-    told, ants, tmp_path
-):
+def test_a_folder_without_pictures_is_a_failure_though_every_picture_was_told(told, ants, tmp_path):
     code, out, err = told(ants[0], tmp_path)
     assert code == 1
     assert err == f"python -m lib.predict: the folder '{tmp_path}' holds no files\n"

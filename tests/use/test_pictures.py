@@ -103,9 +103,7 @@ def test_the_network_sees_the_picture_itself_and_not_what_people_see_of_it(tmp_p
     ],
 )
 @pytest.mark.parametrize("at", ["resize", "_reduced", "decode"])
-def test_a_picture_that_cannot_be_made_ready_costs_no_other(
-    tmp_path, monkeypatch, at, error, said
-):
+def test_a_picture_that_cannot_be_made_ready_costs_no_other(tmp_path, monkeypatch, at, error, said):
     paths = [write_picture(tmp_path / f"{level}.png", level) for level in (10, 20, 30)]
     real = getattr(pictures, at)
 
