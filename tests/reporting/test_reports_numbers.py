@@ -12,20 +12,22 @@ STEP = 14
 
 
 def curve(folder, split):
-    """The precision-recall curve of a split: its step, description, and counts by threshold."""
-    for path in folder.glob(f"tensorboard/{split}/*tfevents*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                if value.tag == "precision_recall/pr_curves":
-                    counts = tf.make_ndarray(value.tensor)
-                    last = counts.shape[1] - 1
-                    return (
-                        event.step,
-                        value.metadata.summary_description,
-                        lambda at: tuple(counts[:2, round(at * last)].astype(int).tolist()),
-                    )
-    raise AssertionError(f"{folder} has no such curve of {split}")
+    """The precision-recall curve of a split: its step, description, and rows by threshold."""
+    (found,) = (
+        (event.step, value.metadata.summary_description, tf.make_ndarray(value.tensor))
+        for path in folder.glob(f"tensorboard/{split}/*tfevents*")
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        for event in [tf.compat.v1.Event.FromString(record)]
+        for value in event.summary.value
+        if value.tag == "precision_recall/pr_curves"
+    )
+    return found
+
+
+def counted(rows, *thresholds):
+    """True and false positives at thresholds from 0 to 1."""
+    last = rows.shape[1] - 1
+    return [tuple(rows[:2, round(at * last)].astype(int).tolist()) for at in thresholds]
 
 
 @pytest.fixture(params=["validation", "test"])
@@ -45,20 +47,17 @@ def shown(request, tmp_path):
 
 
 def test_of_two_classes_the_curve_is_that_of_the_second(shown):
-    step, description, counts = shown(TWO)
+    step, description, rows = shown(TWO)
     assert (step, description) == (STEP, "positive: bees")
     # Bees and ants that are taken for bees.
-    assert [counts(at) for at in (0, 0.25, 0.5, 0.7, 0.85)] == [
-        *((2, 3), (2, 2), (2, 1), (1, 1), (1, 0)),
-    ]
+    assert counted(rows, 0, 0.25, 0.5, 0.7, 0.85) == [(2, 3), (2, 2), (2, 1), (1, 1), (1, 0)]
 
 
 def test_of_more_classes_it_is_that_of_each_against_all_others(shown):
-    step, description, counts = shown(THREE)
+    step, description, rows = shown(THREE)
     assert (step, description) == (STEP, "each class against all others, pooled")
-    assert counts(0) == (10, 20)
     # Above 0.75: an ant and a bee rightly, and an ant for a cicada and a cicada for a bee.
-    assert counts(0.75) == (2, 2)
+    assert counted(rows, 0, 0.75) == [(10, 20), (2, 2)]
 
 
 def test_the_tiles_of_mistakes_are_the_surest_ones_and_those_of_predictions_the_first(

@@ -63,7 +63,10 @@ def test_a_run_without_a_finished_epoch_has_no_best(tmp_path):
         open_trained(tmp_path, small, CLASSES, "best")
 
 
-def test_best_is_that_of_the_best_epoch_and_no_other_stands_in_for_it(network, tmp_path):
+def test_best_is_that_of_the_best_epoch_and_no_other_stands_in_for_it(
+    network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "build", lambda *_: network)
     small = Config(image_size=32, alpha=0.35)
     saved_by(network, tmp_path / "checkpoints", 140)
     with pytest.raises(UserError, match="holds no best checkpoint yet"):
