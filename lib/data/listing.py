@@ -39,7 +39,7 @@ def subfolders(folder: Path) -> list[Path]:
         raise UserError(f"no such folder: '{folder}'; expected one with a folder for each class")
     if not folder.is_dir():
         raise UserError(f"'{folder}' is a file; expected a folder with a folder for each class")
-    return [Path(entry.path) for entry in _visible(folder) if entry.is_dir()]
+    return [Path(entry.path) for entry in _visible(folder) if _is_folder(entry)]
 
 
 def list_classes(folder: Path, root: Path) -> dict[str, tuple[Picture, ...]]:

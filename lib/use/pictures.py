@@ -53,7 +53,7 @@ def named_files(
         else:
             names = [argument]
         for name in names:
-            # Path.is_dir raises for a name that is too long, or below a folder that is closed to us.
+            # Path.is_dir raises for a name that is too long, or in a folder that is closed to us.
             yield from _files_of(Path(name)) if os.path.isdir(name) else [Path(name)]
 
 

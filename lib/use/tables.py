@@ -114,9 +114,7 @@ class _Rows:
         # \udcxx in JSON, an escape that it knows.
         if self._is_csv:
             line = io.StringIO(newline="")
-            writer = csv.DictWriter(
-                line, self._columns, extrasaction="ignore", lineterminator="\n"
-            )
+            writer = csv.DictWriter(line, self._columns, extrasaction="ignore", lineterminator="\n")
             writer.writerow(row)
             return line.getvalue().encode("utf-8", "surrogateescape")
         text = json.dumps(row, ensure_ascii=False) + ("" if self._is_array else "\n")
