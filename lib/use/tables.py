@@ -57,6 +57,7 @@ def table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Row], None]]
         try:
             rows.begin()
         except OSError as error:
+            partial.unlink(missing_ok=True)
             raise failed(error, "make room, or give another file") from error
 
         def add(row: Row) -> None:

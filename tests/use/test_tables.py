@@ -115,6 +115,14 @@ def test_on_a_full_disk_the_rows_before_are_a_whole_table(tmp_path, suffix, room
     assert not path.exists()
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_disk_without_room_for_the_beginning_is_said_and_nothing_left(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    with pytest.raises(UserError, match="make room"), no_file_above(1), table(path, COLUMNS):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_table_of_the_longest_name_can_be_written(tmp_path, suffix):
     path = tmp_path / ("é" * 123 + "x" * (9 - len(suffix)) + suffix)
