@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def subfolders(folder: Path) -> list[Path]:
         raise UserError(f"no such folder: '{folder}'; expected one with a folder for each class")
     if not folder.is_dir():
         raise UserError(f"'{folder}' is a file; expected a folder with a folder for each class")
-    return [Path(entry.path) for entry in _visible(folder) if entry.is_dir()]
+    return [Path(entry.path) for entry in _visible(folder) if _is_folder(entry)]
 
 
 def list_classes(folder: Path, root: Path) -> dict[str, tuple[Picture, ...]]:
@@ -89,24 +89,43 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
         raise UserError(f"the folder '{folder}' cannot be read: {error.strerror}") from error
 
 
-def visible_files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+def visible_files(
+    folder: Path,
+    above: frozenset[Path] = frozenset(),
+    refused: Callable[[UserError], None] | None = None,
+) -> Iterator[Path]:
     """The visible files below a folder, however deep, in no particular order.
 
     Args:
         folder: where to look; links to folders are followed.
         above: folders on the way here, so that a link back to one is not.
+        refused: is told of each folder that cannot be read, whose files are then missing.
 
     Raises:
-        UserError: a folder cannot be read.
+        UserError: a folder cannot be read, and there is nobody to tell.
     """
     here = folder.resolve()
     if here in above:
         return
-    for entry in _visible(folder):
-        if entry.is_dir():
-            yield from visible_files(Path(entry.path), above | {here})
-        elif entry.is_file() or entry.is_symlink():  # a broken link is found out on decoding
+    try:
+        entries = _visible(folder)
+    except UserError as error:
+        if refused is None:
+            raise
+        refused(error)
+        return
+    for entry in entries:
+        if _is_folder(entry):
+            yield from visible_files(Path(entry.path), above | {here}, refused)
+        elif entry.is_symlink() or entry.is_file():  # a broken link is found out on decoding
             yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _composed(name: str) -> str:

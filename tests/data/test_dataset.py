@@ -108,6 +108,18 @@ def test_bad_pictures_stop_or_are_left_out_with_the_reason(own):
     assert len(found.train) == 22 and "train/ants/bad.jpg" not in found.train.names
 
 
+def test_bad_pictures_are_left_out_of_each_split_and_the_others_are_as_they_were(own):
+    before = opened(own)
+    bad = ["train/ants/bad.jpg", "train/bees/bad.jpg", "validation/bees/bad.jpg"]
+    for name in bad:
+        (own / name).write_text("no picture")
+    found = opened(own, bad_images="skip")
+    assert sorted(name for name, _ in found.skipped) == bad
+    for part in ("train", "validation", "test"):
+        assert len(getattr(found, part)) == len(getattr(before, part))
+        assert not set(bad) & set(getattr(found, part).names)
+
+
 def test_the_same_picture_in_two_splits_is_a_leak(own):
     shutil.copy(own / "train" / "ants" / "1.png", own / "validation" / "bees" / "copy.png")
     ((one, other),) = opened(own).leaks

@@ -100,6 +100,13 @@ def test_a_broken_link_is_listed_so_that_it_will_be_named_as_bad(tmp_path):
     assert names_in(tmp_path)["cats"] == ["cats/1.jpg", "cats/lost.jpg"]
 
 
+def test_a_link_to_itself_is_like_any_broken_one(tmp_path):
+    fill(tmp_path, "cats/1.jpg", "dogs/1.jpg")
+    (tmp_path / "cats" / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "loop").symlink_to("loop")
+    assert names_in(tmp_path) == {"cats": ["cats/1.jpg", "cats/loop.jpg"], "dogs": ["dogs/1.jpg"]}
+
+
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"no such folder: .*pets"):
         list_classes(tmp_path / "pets", tmp_path)

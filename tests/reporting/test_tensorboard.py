@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lib.reporting import plots
-from lib.reporting.tensorboard import Summaries
+from lib.reporting.tensorboard import SPLITS, Summaries
 
 STEPS = 12
 
@@ -73,9 +73,10 @@ def test_figures_and_texts_come_back_as_they_were(tmp_path):
 
 def test_what_is_flushed_can_be_read_while_the_run_goes_on(tmp_path):
     with Summaries(tmp_path, resume_step=0) as summaries:
-        summaries.scalars("train", 1, {"loss": 0.5})
+        for split in SPLITS:
+            summaries.scalars(split, 1, {"loss": 0.5})
         summaries.flush()
-        assert points(tmp_path) == [("train", "loss", 1, 0.5)]
+        assert points(tmp_path) == [(split, "loss", 1, 0.5) for split in sorted(SPLITS)]
 
 
 def test_opening_drops_the_points_after_the_step_and_keeps_the_others(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import keras
@@ -303,3 +304,27 @@ def test_a_checkpoint_that_lacks_an_object_is_not_loaded(folder):
     save(folder, 1)
     with pytest.raises(AssertionError):
         load_checkpoint(newest(folder), other=tf.Variable(0))
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_what_replaces_the_only_one_is_on_the_disk_before_it_counts(folder, monkeypatch, keep):
+    synced, unsafe = set(), []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(number):
+        synced.add(os.fstat(number).st_ino)
+        sync(number)
+
+    def rename(source, target):
+        if str(target).endswith(".json"):  # the manifest, by which the checkpoint counts
+            files = [os.stat(source), *(path.stat() for path in folder.glob("ckpt-9.[id]*"))]
+            unsafe.extend(file for file in files if file.st_ino not in synced)
+            assert len(files) == 3
+        replace(source, target)
+
+    save(folder, 5, keep=keep)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    save(folder, 9, keep=keep)
+    # Where there are others, a power cut may cost the newest.
+    assert len(unsafe) == (0 if keep == 1 else 2)

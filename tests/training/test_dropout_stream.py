@@ -1,0 +1,15 @@
+import numpy as np
+import tensorflow as tf
+
+from lib.randomness import Stream, uniform
+from lib.training.steps import drop
+
+
+def test_dropout_has_a_stream_of_its_own():
+    """A mask that followed the augmentation's numbers would drop by how a picture is turned."""
+    ones, step = tf.ones((2, 64)), tf.constant(2, tf.int64)
+    kept = drop(ones, 0.5, 1, step).numpy() > 0
+    drawn = {stream: uniform((2, 64), 1, stream, step).numpy() for stream in Stream}
+    np.testing.assert_array_equal(kept, drawn[Stream.DROPOUT] >= 0.5)
+    # Of independent masks of 128 each, about half agree.
+    assert 40 < np.sum(kept == (drawn[Stream.AUGMENTATION] >= 0.5)) < 88
