@@ -13,6 +13,7 @@ from lib import faults
 from lib.atomic import is_temporary
 from lib.config import OF_FINETUNE, Config, differences
 from lib.data.dataset import Dataset
+from lib.data.listing import all_numbers
 from lib.errors import UserError
 from lib.reporting.progress import say
 from lib.reporting.result import write_csv, write_json
@@ -21,7 +22,10 @@ from lib.runtime import cores, provenance
 CONFIG = "config.json"
 _LOCK = ".lock"
 _SKIPPED = "skipped.csv"
-_BEFORE_CONFIG = {_LOCK, _SKIPPED}  # what a start that was killed may have left
+_LEAKS = "leaks.csv"
+_CONFLICTS = "conflicts.csv"
+_PAIRS_SAID = 10  # of each kind; the files have all of them
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS}  # what a start that was killed may have left
 
 
 @contextlib.contextmanager
@@ -197,14 +201,33 @@ def require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> N
 
 def report_findings(folder: Path, dataset: Dataset) -> None:
     """Says what there is to train on, and what is wrong with it."""
+    if dataset.note:
+        say(dataset.note)
+    by_value = all_numbers(dataset.classes)
     say(
         f"{len(dataset.train)} training, {len(dataset.validation)} validation and"
         f" {len(dataset.test)} test pictures of {', '.join(dataset.classes)}"
+        + (" (numbers, in the order of their values)" if by_value else "")
     )
-    for one, other in dataset.leaks:
-        say(f"warning: {one} and {other} are the same picture, in different splits")
+    _report_pairs(folder / _LEAKS, dataset.leaks, "in different splits")
+    _report_pairs(folder / _CONFLICTS, dataset.conflicts, "in different classes")
     if dataset.skipped:  # Else a list stays: that these are the run's pictures is not known yet.
         report_skipped(folder, dataset.skipped)
+
+
+def _report_pairs(path: Path, pairs: Sequence[tuple[str, str]], where: str) -> None:
+    """Warns of pairs of files that are the same picture: of the first ones, and lists all."""
+    if not pairs:
+        return
+    for one, other in pairs[:_PAIRS_SAID]:
+        say(f"warning: {_on_one_line(one)} and {_on_one_line(other)} are the same picture, {where}")
+    write_csv(path, ("picture", "the_same_picture"), pairs)
+    rest = len(pairs) - _PAIRS_SAID
+    say(f"warning: {f'and {rest} more pairs' if rest > 0 else 'listed too'}; see {path}")
+
+
+def _on_one_line(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def report_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:

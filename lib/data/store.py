@@ -33,7 +33,7 @@ from lib.errors import UserError
 from lib.runtime import cores, release_memory
 
 # To be raised whenever the same file would give other pixels or another verdict than before.
-_VERSION = 2
+_VERSION = 3
 
 _THREADS = cores()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lib.atomic import replacing
 from lib.errors import UserError
+from lib.reporting.result import UnixLines
 
 SUFFIXES = (".csv", ".json", ".jsonl")
 Row = dict[str, Any]
@@ -37,7 +38,7 @@ def table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Row], None]]
             open(temporary, "w", encoding="utf-8", errors=errors, newline="") as file,
         ):
             if is_csv:
-                writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+                writer = csv.DictWriter(UnixLines(file), columns, extrasaction="ignore")
                 writer.writeheader()
                 yield writer.writerow
             elif path.suffix == ".jsonl":
