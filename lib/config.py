@@ -153,7 +153,7 @@ def resolved(config: Config) -> Config:
         config = dataclasses.replace(config, from_run=source, head_epochs=0)
     name = Path(dataset).name
     if name == "..":  # a name of its own, and not the folder above runs/
-        name = Path(dataset).resolve().name
+        name = os.path.basename(os.path.realpath(dataset))
     return dataclasses.replace(
         config,
         dataset=dataset,

@@ -222,8 +222,8 @@ def _report_pairs(path: Path, pairs: Sequence[tuple[str, str]], where: str) -> N
     for one, other in pairs[:_PAIRS_SAID]:
         say(f"warning: {_on_one_line(one)} and {_on_one_line(other)} are the same picture, {where}")
     write_csv(path, ("picture", "the_same_picture"), pairs)
-    rest = len(pairs) - _PAIRS_SAID
-    say(f"warning: {f'and {rest} more pairs' if rest > 0 else 'listed too'}; see {path}")
+    if (rest := len(pairs) - _PAIRS_SAID) > 0:
+        say(f"warning: {rest} more pairs are the same picture, {where}; see {path} for all")
 
 
 def _on_one_line(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def require_outside(config: Config) -> None:
         folder, flag = drawn.folder_in(data_dir), f"--data_dir={data_dir}"
     else:
         folder, flag = Path(config.dataset), f"--dataset={config.dataset}"
-    if Path(config.workdir).resolve().is_relative_to(folder.resolve()):
+    if Path(os.path.realpath(config.workdir)).is_relative_to(os.path.realpath(folder)):
         raise UserError(
             f"--workdir={config.workdir} is inside of the data set, {flag}, and would be taken for"
             " pictures; give a --workdir outside of it"

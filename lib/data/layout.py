@@ -16,6 +16,7 @@ from lib.data.listing import glance, subfolders
 from lib.errors import UserError
 
 PARTS = ("train", "validation", "test")
+_USE = {"train": "training", "validation": "validation", "test": "test"}
 
 _PART_NAME = re.compile(
     r"(seg)?"
@@ -163,8 +164,8 @@ def _given(
     for part, folders in parts.items():
         if len(folders) > 1:
             raise UserError(
-                f"'{root}' holds {_listed(root, folders)}, and each may be the {part} set; expected"
-                f" one: merge them, or move the others away"
+                f"'{root}' holds {_listed(root, folders)}, which all may be for {_USE[part]};"
+                f" expected one: merge them, or move the others away"
             )
     missing = [
         part
@@ -188,7 +189,9 @@ def _given(
     said = []
     names = {part: folder.relative_to(root).as_posix() for part, folder in chosen.items()}
     if any(name.casefold() != part for part, name in names.items()):
-        said += [f"taken as {part} set: {name}/" for part, name in names.items()]
+        said.append(
+            "taken " + ", ".join(f"for {_USE[part]}: {name}/" for part, name in names.items())
+        )
     if "validation" not in parts:
         share, use = (
             ("a fifth", "validation") if "test" in parts else ("a quarter", "validation and test")
