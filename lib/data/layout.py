@@ -85,7 +85,7 @@ def find_layout(root: Path) -> Layout:
     unlabelled = [
         f
         for f in folders
-        if named.get(f.path) == "test" and (len(f.folders) < 2 and not f.folders & trained)
+        if named.get(f.path) == "test" and len(f.folders) < 2 and not f.folders & trained
     ]
     others = [f for f in folders if f.path not in named]
     parts: dict[str, list[_Folder]] = {}
@@ -232,12 +232,16 @@ def _left_aside(root: Path, unlabelled: Sequence[_Folder], others: Sequence[_Fol
 
 
 def _listed(root: Path, folders: Sequence[_Folder]) -> str:
-    return " and ".join(f"{f.inner.relative_to(root).as_posix()}/" for f in folders)
+    return _first([f"{f.inner.relative_to(root).as_posix()}/" for f in folders], " and ")
 
 
 def _quoted(names: frozenset[str]) -> str:
-    first = ", ".join(f"'{name}'" for name in sorted(names)[:5])
-    return first + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return _first([f"'{name}'" for name in sorted(names)], ", ")
+
+
+def _first(words: Sequence[str], between: str) -> str:
+    rest = [f"{len(words) - 5} more"] if len(words) > 5 else []
+    return between.join([*words[:5], *rest])
 
 
 def _sentence(parts: Sequence[str]) -> str:

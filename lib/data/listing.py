@@ -74,7 +74,12 @@ def glance(folder: Path) -> tuple[frozenset[str], bool]:
         UserError: the folder cannot be read.
     """
     entries = _visible(folder)
-    folders = frozenset(entry.name for entry in entries if os.path.isdir(entry))
+    # Links that cannot be followed are no folders here; what they are is said when all is listed.
+    folders = frozenset(
+        entry.name
+        for entry in entries
+        if (os.path.isdir(entry) if entry.is_symlink() else entry.is_dir())
+    )
     return folders, any(
         entry.name not in folders and entry.name.lower().endswith(_SUFFIXES) for entry in entries
     )
