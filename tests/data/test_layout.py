@@ -83,6 +83,11 @@ def test_what_was_taken_for_what_is_one_line(tmp_path):
     )
 
 
+def test_names_that_mean_a_part_among_other_words_yield_to_those_that_mean_nothing_else(tmp_path):
+    fill(tmp_path, "train/cats dogs", "validation/cats dogs", "old_train/cats dogs")
+    assert find_layout(tmp_path).note == "Left aside: old_train/"
+
+
 def test_a_given_test_set_chooses_nothing(tmp_path):
     fill(tmp_path, "train/cats dogs", "test/cats dogs", count=20)
     splits = split_folder(tmp_path, 0)
@@ -147,6 +152,9 @@ UNLABELLED = {
     "in a folder that is no class": (["train/cats dogs", "val/cats dogs", "test/all"], "test/"),
     "of a data set with a name": (
         ["asl_train/cats dogs", "asl_test/asl_test"], "asl_test/asl_test/",
+    ),
+    "beside training and something else": (
+        ["train/cats dogs", "test", "raw/one two"], "test/",
     ),
     "beside another that has classes": (
         ["train/cats dogs", "val/cats dogs", "testing/cats dogs", "test"], "test/",
