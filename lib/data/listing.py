@@ -106,7 +106,7 @@ def list_classes(
         UserError: there is no such folder, it holds fewer than two classes, or a class is empty.
     """
     folders = [path for path in subfolders(folder) if path not in leaving_aside]
-    classes = _in_order({composed(path.name) for path in folders})
+    classes = _in_order({_composed(path.name) for path in folders})
     if len(classes) < 2:
         found = f"only one, '{classes[0]}'" if classes else "none"
         if leaving_aside:
@@ -117,9 +117,9 @@ def list_classes(
         raise UserError(f"'{folder}' must hold two or more class folders, but there is {found}")
     pictures: dict[str, list[Picture]] = {name: [] for name in classes}
     for path in folders:
-        label = classes.index(composed(path.name))
+        label = classes.index(_composed(path.name))
         for file in visible_files(path):
-            name = composed(file.relative_to(root).as_posix())
+            name = _composed(file.relative_to(root).as_posix())
             pictures[classes[label]].append(Picture(file, name, label))
     for name, found in pictures.items():
         if not found:
@@ -197,8 +197,7 @@ def visible_files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterato
             yield path
 
 
-def composed(name: str) -> str:
-    """A file's name as people and hashes meet it: printable, in Unicode's composed form."""
+def _composed(name: str) -> str:
     # Bytes that are not UTF-8 (archives from old systems) would be unprintable: shown as \xe9.
     printable = os.fsencode(name).decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", printable)
