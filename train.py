@@ -22,7 +22,7 @@ from absl import flags as absl_flags
 import flags
 from lib import faults, run_folder, runtime
 from lib.config import PHASES, Config, weight_file
-from lib.data.dataset import open_dataset, open_test_set
+from lib.data.dataset import open_dataset, open_test_set, require_outside
 from lib.errors import Stopped, UserError
 from lib.reporting.progress import bar, say
 from lib.training.rival import open_rival
@@ -67,6 +67,7 @@ def train(config: Config, last: str) -> None:
     """
     phases = PHASES if last == "all" else PHASES[: PHASES.index(last) + 1]
     folder = Path(config.workdir)
+    require_outside(config)  # before it is made
     say(f"Training {' and '.join(phases)} in {folder}")
     with run_folder.locked(folder):
         before = run_folder.saved(folder)

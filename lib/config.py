@@ -152,10 +152,13 @@ def resolved(config: Config) -> Config:
     if config.from_run:  # The head is trained already, in that run.
         source = str(Path(config.from_run).expanduser().absolute())
         config = dataclasses.replace(config, from_run=source, head_epochs=0)
+    name = Path(dataset).name
+    if name == "..":  # a name of its own, and not the folder above runs/
+        name = os.path.basename(os.path.realpath(dataset))
     return dataclasses.replace(
         config,
         dataset=dataset,
-        workdir=str(Path(config.workdir or f"runs/{Path(dataset).name}").expanduser()),
+        workdir=str(Path(config.workdir or f"runs/{name}").expanduser()),
         data_dir=str(Path(config.data_dir or user_cache()).expanduser().absolute()),
     )
 

@@ -14,6 +14,7 @@ from lib import faults
 from lib.atomic import is_temporary
 from lib.config import OF_FINETUNE, Config, differences
 from lib.data.dataset import Dataset, fingerprint
+from lib.data.listing import all_numbers
 from lib.errors import UserError
 from lib.reporting.progress import say
 from lib.reporting.result import write_csv, write_json
@@ -23,7 +24,11 @@ CONFIG = "config.json"
 _LOCK = ".lock"
 _SKIPPED = "skipped.csv"
 _PICTURES = "pictures.csv"
-_BEFORE_CONFIG = {_LOCK, _SKIPPED, _PICTURES}  # what a start that was killed may have left
+_LEAKS = "leaks.csv"
+_CONFLICTS = "conflicts.csv"
+_PAIRS_SAID = 10  # of each kind; the files have all of them
+# What a start that was killed may have left.
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _PICTURES}
 
 
 @contextlib.contextmanager
@@ -259,9 +264,13 @@ def _changes(then: dict[str, tuple[str, str]], dataset: Dataset) -> dict[str, li
 
 def report_findings(folder: Path, dataset: Dataset) -> None:
     """Says what there is to train on, and what is wrong with it."""
+    if dataset.note:
+        say(dataset.note)
+    by_value = all_numbers(dataset.classes)
     say(
         f"{len(dataset.train)} training, {len(dataset.validation)} validation and"
         f" {len(dataset.test)} test pictures of {', '.join(dataset.classes)}"
+        + (" (numbers, in the order of their values)" if by_value else "")
     )
     store = dataset.train.store
     if store.cached < len(store.pictures):
@@ -269,10 +278,25 @@ def report_findings(folder: Path, dataset: Dataset) -> None:
             f"{store.cached} of {len(store.pictures)} pictures are kept decoded on disk, as many as"
             " --cache_mb and the free space allow; the others are decoded each time"
         )
-    for one, other in dataset.leaks:
-        say(f"warning: {one} and {other} are the same picture, in different splits")
+    _report_pairs(folder / _LEAKS, dataset.leaks, "in different splits")
+    _report_pairs(folder / _CONFLICTS, dataset.conflicts, "in different classes")
     if dataset.skipped:  # Else a list stays: that these are the run's pictures is not known yet.
         report_skipped(folder, dataset.skipped)
+
+
+def _report_pairs(path: Path, pairs: Sequence[tuple[str, str]], where: str) -> None:
+    """Warns of pairs of files that are the same picture: of the first ones, and lists all."""
+    if not pairs:
+        return
+    for one, other in pairs[:_PAIRS_SAID]:
+        say(f"warning: {_on_one_line(one)} and {_on_one_line(other)} are the same picture, {where}")
+    write_csv(path, ("picture", "the_same_picture"), pairs)
+    if (rest := len(pairs) - _PAIRS_SAID) > 0:
+        say(f"warning: {rest} more pairs are the same picture, {where}; see {path} for all")
+
+
+def _on_one_line(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def report_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:

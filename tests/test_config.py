@@ -74,6 +74,20 @@ def test_a_run_lives_in_a_folder_of_its_data_sets_name():
     assert resolved(Config(workdir="here")).workdir == "here"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "name"), [(".", "deeper"), ("", "deeper"), ("..", "set"), ("../..", "pets")]
+)
+def test_a_data_set_named_by_dots_has_the_name_of_its_folder(monkeypatch, tmp_path, dataset, name):
+    (tmp_path / "pets" / "set" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "pets" / "set" / "deeper")
+    assert resolved(Config(dataset=dataset)).workdir == f"runs/{name}"
+
+
+def test_a_data_set_that_is_a_link_gives_the_run_the_links_name(tmp_path):
+    (tmp_path / "newest").symlink_to(tmp_path / "version 3")
+    assert resolved(Config(dataset=str(tmp_path / "newest"))).workdir == "runs/newest"
+
+
 def test_a_data_set_that_is_a_folder_is_remembered_by_its_full_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert resolved(Config(dataset="mine")).dataset == str(tmp_path / "mine")

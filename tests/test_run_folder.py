@@ -1,4 +1,5 @@
 import contextlib
+import csv
 import dataclasses
 import json
 import os
@@ -75,7 +76,14 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
 
 
 def test_what_a_start_that_was_killed_left_is_not_something_else(tmp_path):
-    for name in (".lock", "skipped.csv", "pictures.csv", ".config.0123abcd.partial.json"):
+    for name in (
+        ".lock",
+        "skipped.csv",
+        "leaks.csv",
+        "conflicts.csv",
+        "pictures.csv",
+        ".config.0123abcd.partial.json",
+    ):
         (tmp_path / name).write_text("")
     with locked(tmp_path):
         pass
@@ -188,13 +196,13 @@ def test_equal_values_are_the_same_run_and_others_are_not(tmp_path):
         require_same(tmp_path, {"data_sha256": "a"}, {"data_sha256": "b"})
 
 
-def dataset(skipped=(), leaks=(), cached=10):
+def dataset(skipped=(), leaks=(), cached=10, **more):
     store = SimpleNamespace(cached=cached, pictures=("x",) * 10)
 
     def subset(count):
         return Subset(("ants", "bees"), ("x",) * count, np.zeros(count), np.zeros(count), store)
 
-    return Dataset(("ants", "bees"), subset(5), subset(3), subset(2), skipped, leaks, "")
+    return Dataset(("ants", "bees"), subset(5), subset(3), subset(2), skipped, leaks, "", **more)
 
 
 def test_what_there_is_to_train_on_is_said(tmp_path, capsys):
@@ -221,6 +229,48 @@ def test_each_leak_is_said_with_both_names(tmp_path, capsys):
     report_findings(tmp_path, dataset(leaks=(("train/ants/a.jpg", "validation/ants/b.jpg"),)))
     said = capsys.readouterr().out
     assert "train/ants/a.jpg and validation/ants/b.jpg are the same picture" in said
+
+
+def test_each_picture_in_two_classes_is_said_with_both_names(tmp_path, capsys):
+    report_findings(tmp_path, dataset(conflicts=(("ants/a.jpg", "bees/b.jpg"),)))
+    said = capsys.readouterr().out
+    assert "ants/a.jpg and bees/b.jpg are the same picture, in different classes" in said
+
+
+@pytest.mark.parametrize("kind", ["leaks", "conflicts"])
+@pytest.mark.parametrize("count", [9, 10, 11, 35])
+def test_long_lists_are_cut_and_kept_as_a_table(tmp_path, capsys, kind, count):
+    pairs = [(f"a/{i}.jpg", f"b/{i},{i}.jpg") for i in range(count)]
+    report_findings(tmp_path, dataset(**{kind: tuple(pairs)}))
+    said = capsys.readouterr().out
+    assert [f"a/{i}.jpg and " in said for i in range(count)] == [i < 10 for i in range(count)]
+    table = tmp_path / f"{kind}.csv"
+    rest = f"warning: {count - 10} more pairs are the same picture"
+    assert (rest in said, str(table) in said) == ((count > 10,) * 2)
+    with open(table, newline="") as file:
+        assert list(csv.reader(file)) == [["picture", "the_same_picture"], *map(list, pairs)]
+
+
+def test_where_no_picture_is_there_twice_no_table_is_written(tmp_path):
+    report_findings(tmp_path, dataset())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_with_line_breaks_is_said_on_one_line(tmp_path, capsys):
+    report_findings(tmp_path, dataset(leaks=(("a/1\r.jpg", "b/\n2.jpg"),)))
+    assert "'a/1\\r.jpg' and 'b/\\n2.jpg' are the same" in capsys.readouterr().out
+
+
+def test_how_the_folder_was_read_is_said_first(tmp_path, capsys):
+    report_findings(tmp_path, dataset(note="Left aside: test/"))
+    assert capsys.readouterr().out.startswith("Left aside: test/\n5 training, ")
+
+
+def test_the_order_of_numbers_is_said(tmp_path, capsys):
+    numbered = dataclasses.replace(dataset(), classes=("0", "2", "10"))
+    report_findings(tmp_path, numbered)
+    expected = "test pictures of 0, 2, 10 (numbers, in the order of their values)\n"
+    assert capsys.readouterr().out.endswith(expected)
 
 
 def test_the_configuration_is_a_file_for_people_too(tmp_path):

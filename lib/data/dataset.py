@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 from lib import Progress
 from lib.config import Config, user_cache
 from lib.data import cats_and_dogs, drawn, splits
-from lib.data.leaks import find_leaks
+from lib.data.leaks import find_conflicts, find_leaks
 from lib.data.listing import Picture
+from lib.data.splits import Splits
 from lib.data.store import PictureStore, open_store
+from lib.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Dataset:
         skipped: (name, reason) of each picture that was left out.
         leaks: pairs of names, in different splits, with the same content.
         sha256: of `listed`: another string is another data set.
+        conflicts: pairs of names, in one split but in different classes, with the same content.
+        note: how the folder was read, on one line; empty where it goes without saying.
     """
 
     classes: tuple[str, ...]
@@ -67,6 +72,8 @@ class Dataset:
     skipped: tuple[tuple[str, str], ...]
     leaks: tuple[tuple[str, str], ...]
     sha256: str
+    conflicts: tuple[tuple[str, str], ...] = ()
+    note: str = ""
 
     @property
     def listed(self) -> list[tuple[str, str, str]]:
@@ -79,20 +86,35 @@ class Dataset:
         ]
 
 
+def require_outside(config: Config) -> None:
+    """Makes sure that the folder of a run is not inside of its data set, where it would be a class.
+
+    Raises:
+        UserError: it is.
+    """
+    data_dir = Path(config.data_dir)
+    if config.dataset == "cats_and_dogs":
+        folder, flag = cats_and_dogs.folder_in(data_dir), f"--data_dir={data_dir}"
+    elif config.dataset == "drawn":
+        folder, flag = drawn.folder_in(data_dir), f"--data_dir={data_dir}"
+    else:
+        folder, flag = Path(config.dataset), f"--dataset={config.dataset}"
+    if Path(os.path.realpath(config.workdir)).is_relative_to(os.path.realpath(folder)):
+        raise UserError(
+            f"--workdir={config.workdir} is inside of the data set, {flag}, and would be taken for"
+            " pictures; give a --workdir outside of it"
+        )
+
+
 def open_dataset(config: Config, progress: Progress) -> Dataset:
-    """Finds or fetches the data set of a run, splits it and checks every picture.
+    """Finds or fetches the data set of a run, checks its pictures and splits the good ones.
 
     Raises:
         UserError: the data set cannot be had, is not laid out as expected, or holds pictures that
             cannot be decoded (unless `config.bad_images` is "skip").
     """
-    chosen = splits.limited(
-        splits.split_folder(_folder(config, progress), config.seed),
-        config.train_limit,
-        config.eval_limit,
-    )
-    store = _store([*chosen.train, *chosen.validation, *chosen.test], config, progress)
-    chosen = splits.without(chosen, [name for name, _ in store.skipped])
+    listing = splits.list_folder(_folder(config, progress))
+    chosen, store = _choose(listing, config, progress)
     parts = {"train": chosen.train, "validation": chosen.validation, "test": chosen.test}
     digests = dict(zip(store.pictures, store.digests, strict=True))
     return Dataset(
@@ -101,6 +123,8 @@ def open_dataset(config: Config, progress: Progress) -> Dataset:
         skipped=store.skipped,
         leaks=tuple(find_leaks(parts, digests)),
         sha256=fingerprint((part, p.name, digests[p]) for part in parts for p in parts[part]),
+        conflicts=tuple(find_conflicts(parts.values(), digests)),
+        note=listing.layout.note,
     )
 
 
@@ -130,6 +154,32 @@ def _folder(config: Config, progress: Progress) -> Path:
     if config.dataset == "drawn":
         return drawn.fetch(data_dir, progress)
     return Path(config.dataset)
+
+
+def _choose(
+    listing: splits.Listing, config: Config, progress: Progress
+) -> tuple[Splits, PictureStore]:
+    """Splits the pictures that can be decoded, and checks no more of them than are asked for.
+
+    Which pictures are good is known once they were decoded, and which of them are asked for once
+    they are split: so a split is tried with all that are not known to be bad, and where some turn
+    out to be, tried again without these. Without limits the second attempt is the last. With limits
+    each bad picture is replaced by the next of its class; only these are read.
+
+    Returns:
+        The splits, and a store of their pictures that has skipped every bad one met on the way.
+    """
+    store, sound, bad = None, frozenset(), []
+    while True:
+        chosen = splits.limited(
+            splits.split(listing, config.seed, bad), config.train_limit, config.eval_limit
+        )
+        wanted = [*chosen.train, *chosen.validation, *chosen.test]
+        if store is not None and sound.issuperset(wanted):
+            return chosen, store
+        store = _store([*wanted, *bad], config, progress)
+        sound = frozenset(store.pictures)
+        bad = [picture for picture in [*wanted, *bad] if picture not in sound]
 
 
 def _store(pictures: Sequence[Picture], config: Config, progress: Progress) -> PictureStore:

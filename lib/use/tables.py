@@ -13,6 +13,7 @@ from typing import Any
 from lib.atomic import fitting
 from lib.errors import UserError
 from lib.reporting.progress import say
+from lib.reporting.result import UnixLines
 
 SUFFIXES = (".csv", ".json", ".jsonl")
 Row = dict[str, Any]
@@ -115,7 +116,7 @@ class _Rows:
         # \udcxx in JSON, an escape that it knows.
         if self._is_csv:
             line = io.StringIO(newline="")
-            writer = csv.DictWriter(line, self._columns, extrasaction="ignore", lineterminator="\n")
+            writer = csv.DictWriter(UnixLines(line), self._columns, extrasaction="ignore")
             writer.writerow(row)
             return line.getvalue().encode("utf-8", "surrogateescape")
         text = json.dumps(row, ensure_ascii=False) + ("" if self._is_array else "\n")
