@@ -176,7 +176,7 @@ def _in_place_of(output: Path) -> Iterator[Path]:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line.Parser("lib.export", __doc__.splitlines()[0])
+    parser = command_line.Parser("lib.export", __doc__)
     parser.add_run()
     parser.add_argument("--format", required=True, choices=("saved_model", "keras", "tflite"))
     parser.add_argument(

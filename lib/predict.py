@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from lib import run_folder, runtime
+from lib import run_folder, runtime, streams
 from lib.atomic import replacing
+from lib.config import expanded
 from lib.errors import UserError
 from lib.reporting import plots
 from lib.reporting.heatmap import overlay
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _options(arguments)
     folder = options.workdir
+    if options.output or options.grid or options.explain is not None:
+        streams.outlive_readers()
     saved = run_folder.require_saved(folder)
     explanations = _explanations(options)
     for file in filter(None, (options.output, options.grid)):
@@ -142,9 +145,7 @@ def _writing(option: str, path: Path) -> Iterator[None]:
 def _explanations(options: argparse.Namespace) -> Path | None:
     if options.explain is None:
         return None
-    return (
-        Path(options.explain).expanduser() if options.explain else options.workdir / "explanations"
-    )
+    return expanded(options.explain) if options.explain else options.workdir / "explanations"
 
 
 def _require_free(targets: Sequence[Path | None], force: bool) -> None:
@@ -155,7 +156,7 @@ def _require_free(targets: Sequence[Path | None], force: bool) -> None:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line.Parser("lib.predict", __doc__.splitlines()[0])
+    parser = command_line.Parser("lib.predict", __doc__)
     parser.add_argument(
         "pictures",
         nargs="+",
