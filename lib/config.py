@@ -138,8 +138,8 @@ def _without_home() -> Path:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if place.stat().st_uid != user:
         raise UserError(
-            f"there is no home folder, and {place} is another user's: set XDG_CACHE_HOME to a folder"
-            " for what can be made again"
+            f"there is no home folder, and {place} is another user's: set XDG_CACHE_HOME to a"
+            " folder for what can be made again"
         )
     return place
 

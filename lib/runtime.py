@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from lib.errors import UserError
 from lib.reporting.progress import say
 
 _MOST_HEAPS = -8  # M_ARENA_MAX of glibc's <malloc.h>
@@ -47,7 +48,11 @@ def start(threads: int, seed: int) -> None:
         threads: threads inside an operation, and operations at a time. Sums are split by it, so
             results depend on it in their last bits.
         seed: of Keras' initializers, for a backbone without pretrained weights.
+
+    Raises:
+        UserError: the program lies where TensorFlow cannot compile it.
     """
+    _require_utf8(Path(__file__).parent)
     _share_one_heap()
     state_surroundings()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -69,6 +74,17 @@ def start(threads: int, seed: int) -> None:
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
         tf.config.list_logical_devices()  # complains on stderr of any driver it does not find
+
+
+def _require_utf8(program: Path) -> None:
+    """XLA notes from which file a function comes, and its text must be UTF-8."""
+    try:
+        str(program).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"this program lies in {program}, whose name is not UTF-8, so that TensorFlow cannot"
+            " compile it: move it to a folder whose name is"
+        ) from None
 
 
 def state_surroundings() -> None:
