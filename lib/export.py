@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib import run_folder, runtime
+from lib import run_folder, runtime, streams
 from lib.data.dataset import Subset, open_dataset
 from lib.errors import UserError
 from lib.reporting.progress import bar, say
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
             written, or the export does not say the same as the run.
     """
     options = _options(arguments)
+    streams.outlive_readers()
     folder, output = options.workdir, options.output
     saved = run_folder.require_saved(folder)
     config = saved.config

@@ -28,8 +28,9 @@ def told(tmp_path, keras_json="{}", before="", **variables):
     """What a process says of its settings, last, and what it was warned of, first."""
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras" / "keras.json").write_text(keras_json)
-    surroundings = os.environ | {"HOME": str(tmp_path)} | variables
-    surroundings.pop("KERAS_HOME") if "KERAS_HOME" not in variables else None
+    # Without what the start of the tests has stated already.
+    inherited = {name: value for name, value in os.environ.items() if name != "KERAS_HOME"}
+    surroundings = inherited | {"HOME": str(tmp_path)} | variables
     program = AS_IT_IS.format(before=before)
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=surroundings, capture_output=True, text=True
