@@ -120,3 +120,12 @@ def test_figures_do_not_depend_on_the_settings_of_a_folder_or_backend(tmp_path, 
 def test_a_program_in_a_folder_that_is_not_utf_8_says_so(tmp_path):
     with pytest.raises(runtime.UserError, match="whose name is not UTF-8"):
         runtime._require_utf8(tmp_path / "caf\udce9")
+
+
+def test_on_windows_it_says_where_it_runs():
+    program = "import os; os.name = 'nt'; import lib"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Thaw runs on Linux; on Windows, start it in WSL\n",
+    )
