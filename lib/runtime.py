@@ -23,7 +23,7 @@ _MOST_HEAPS = -8  # M_ARENA_MAX of glibc's <malloc.h>
 # otherwise for: other kernels, other precision, XLA where there was none. (Not all of TF_, which
 # Terraform has too.)
 _OF_ARITHMETIC = (
-    *("KERAS_", "ONEDNN_", "DNNL_", "TF2_", "TF_AUTO", "TF_CONV2D_", "TF_CPU_", "TF_CUDNN_"),
+    *("KERAS_", "ONEDNN_", "DNNL_", "TF_AUTO", "TF_CONV2D_", "TF_CPU_", "TF_CUDNN_"),
     *("TF_DETERMINISTIC_", "TF_DISABLE_", "TF_EAGER_", "TF_ENABLE_", "TF_FP16_", "TF_FUNCTION_"),
     *("TF_JIT", "TF_MATMUL_", "TF_MKL_", "TF_NUM_", "TF_ONEDNN_", "TF_OVERRIDE_", "TF_RUN_"),
     *("TF_SET_", "TF_SYNC_", "TF_USE_", "TF_XLA_"),

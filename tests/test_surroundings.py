@@ -129,3 +129,8 @@ def test_on_windows_it_says_where_it_runs():
         1,
         "Thaw runs on Linux; on Windows, start it in WSL\n",
     )
+
+
+def test_the_process_that_tensorflow_was_started_in_warns_its_children_of_nothing(tmp_path):
+    before = "runtime.start(threads=2, seed=0); runtime.state_surroundings()"
+    assert told(tmp_path, before=before) == [STATED]
