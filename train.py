@@ -7,6 +7,11 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which are a part of what a person waits for
 
+from lib import streams
+
+streams.fill()  # before anything opens a file, which would take the place of a closed stream
+streams.outlive_readers()
+
 from lib.training.stopping import StopRequest
 
 STOP = StopRequest()  # before the other imports, which Ctrl-C may interrupt
@@ -21,11 +26,12 @@ from absl import flags as absl_flags
 
 import flags
 from lib import faults, run_folder, runtime
-from lib.config import PHASES, Config, weight_file
-from lib.data.dataset import open_dataset, open_test_set, require_outside
+from lib.config import PHASES, Config
+from lib.data.dataset import list_classes_of, open_dataset, open_test_set, require_outside
 from lib.errors import Stopped, UserError
+from lib.model.weights import fetch
 from lib.reporting.progress import bar, say
-from lib.training.rival import open_rival
+from lib.training.rival import open_rival, require_rival
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
@@ -73,20 +79,26 @@ def train(config: Config, last: str) -> None:
         before = run_folder.saved(folder)
         config = run_folder.continued(folder, config, before)
         if not config.from_run:
-            weight_file(config.weights)  # missed now, and not when it is read
+            # Missed now, and not when it is read.
+            fetch(config.weights, config.alpha, config.image_size, bar)
+        classes = list_classes_of(config, bar)
+
+        faults.point("tensorflow")
+        # It takes seconds, so that most of what can be wrong has been said by then; reading all
+        # pictures may take minutes, so that what TensorFlow must be asked for is asked before.
+        runtime.start(config.threads, config.seed)
+        from lib.training.loop import train_phase
+        from lib.training.outcome import finish
+        from lib.training.resume import find_head
+        from lib.training.run import build_network, open_run
+
+        network = build_network(config, len(classes))
+        find_head(config, classes, before)
         dataset = open_dataset(config, bar)
         if before:
             run_folder.require_same_pictures(folder, before, dataset)
         run_folder.report_findings(folder, dataset)
-
-        faults.point("tensorflow")
-        # Only now: it takes seconds, and most of what can be wrong has been said by then.
-        runtime.start(config.threads, config.seed)
-        from lib.training.loop import train_phase
-        from lib.training.outcome import finish
-        from lib.training.run import open_run
-
-        with open_run(folder, config, dataset, before, STARTED, STOP) as run:
+        with open_run(folder, config, dataset, before, STARTED, STOP, network) as run:
             if last == "finetune" and run.state.journal.epochs_of("head") < config.head_epochs:
                 say("This run has no finished head yet: the head is trained first")
             for phase in phases:
@@ -103,6 +115,8 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
     before = run_folder.require_saved(folder)
     say(f"Evaluating {folder} on {test_dir or 'its test set'}")
     config = run_folder.continued(folder, flags.configuration(before.config), before)
+    if against:
+        require_rival(Path(against), before)
     if test_dir:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:

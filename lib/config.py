@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,41 @@ class Config:
 
 def user_cache() -> Path:
     """The folder for what can be made again: data sets, decoded pictures, downloaded weights."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "thaw").expanduser().absolute()
+    place = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if place == "~/.cache":  # no HOME, and no account that could tell it
+        return _without_home()
+    return Path(expanded(place), "thaw").absolute()
+
+
+def _without_home() -> Path:
+    """A folder for what a user without a home keeps, for as long as the system leaves it there.
+
+    Raises:
+        UserError: somebody else has it.
+    """
+    user = os.getuid()
+    place = Path(tempfile.gettempdir(), f"thaw-{user}").absolute()
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if place.stat().st_uid != user:
+        raise UserError(
+            f"there is no home folder, and {place} is another user's: set XDG_CACHE_HOME to a"
+            " folder for what can be made again"
+        )
+    return place
+
+
+def expanded(path: str) -> Path:
+    """A path as it is typed, with a leading ~ or ~user for the home folder that it stands for.
+
+    Raises:
+        UserError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: no home folder is known for its ~; give the whole path"
+        ) from error
 
 
 def weight_file(weights: str) -> Path | None:
@@ -132,7 +167,7 @@ def weight_file(weights: str) -> Path | None:
     """
     if weights in ("imagenet", "drawn", "none"):
         return None
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if not path.is_file():
         raise UserError(
             f"--weights={weights}: no such file; expected imagenet, drawn, none, or the path of a"
@@ -148,9 +183,9 @@ def resolved(config: Config) -> Config:
     """
     dataset = config.dataset
     if dataset not in ("cats_and_dogs", "drawn"):
-        dataset = str(Path(dataset).expanduser().absolute())
+        dataset = str(expanded(dataset).absolute())
     if config.from_run:  # The head is trained already, in that run.
-        source = str(Path(config.from_run).expanduser().absolute())
+        source = str(expanded(config.from_run).absolute())
         config = dataclasses.replace(config, from_run=source, head_epochs=0)
     name = Path(dataset).name
     if name == "..":  # a name of its own, and not the folder above runs/
@@ -158,8 +193,8 @@ def resolved(config: Config) -> Config:
     return dataclasses.replace(
         config,
         dataset=dataset,
-        workdir=str(Path(config.workdir or f"runs/{name}").expanduser()),
-        data_dir=str(Path(config.data_dir or user_cache()).expanduser().absolute()),
+        workdir=str(expanded(config.workdir or f"runs/{name}")),
+        data_dir=str((expanded(config.data_dir) if config.data_dir else user_cache()).absolute()),
     )
 
 

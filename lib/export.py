@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib import run_folder, runtime
+from lib import run_folder, runtime, streams
 from lib.config import Config
 from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
             written, or the export does not say the same as the run.
     """
     options = _options(arguments)
+    streams.outlive_readers()
     folder, output = options.workdir, options.output
     saved = run_folder.require_saved(folder)
     config = saved.config

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from lib import run_folder, runtime
+from lib import run_folder, runtime, streams
 from lib.atomic import fitting, replacing
+from lib.config import expanded
 from lib.errors import UserError
 from lib.reporting import plots
 from lib.reporting.heatmap import overlay
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _options(arguments)
     folder = options.workdir
+    if options.output or options.grid or options.explain is not None:
+        streams.outlive_readers()
     saved = run_folder.require_saved(folder)
     explanations = _explanations(options)
     table_so_far = unfinished(options.output) if options.output else None
@@ -174,9 +177,7 @@ def _make(option: str, folder: Path) -> None:
 def _explanations(options: argparse.Namespace) -> Path | None:
     if options.explain is None:
         return None
-    return (
-        Path(options.explain).expanduser() if options.explain else options.workdir / "explanations"
-    )
+    return expanded(options.explain) if options.explain else options.workdir / "explanations"
 
 
 def _require_free(targets: Sequence[Path | None], force: bool) -> None:

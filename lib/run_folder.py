@@ -6,7 +6,7 @@ import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,25 @@ def saved(folder: Path) -> Saved | None:
             " another --workdir"
         ) from error
     if unknown := flags.keys() - default.keys():
-        raise UserError(
+        raise of_another_version(
             f"{folder / CONFIG} has flags that this version does not know"
-            f" ({', '.join(sorted(unknown))}): go on with the version that made it"
-            + (f", commit {commit}" if (commit := found.made_by.get("commit")) else "")
+            f" ({', '.join(sorted(unknown))})",
+            found.made_by,
         )
     return dataclasses.replace(found, flags=flags)
+
+
+def of_another_version(what: str, made_by: Mapping[str, Any]) -> UserError:
+    """The error that something of a run cannot be read, as another version has written it.
+
+    Args:
+        what: it is.
+        made_by: what the run was made by, see `Saved`.
+    """
+    commit = made_by.get("commit")
+    return UserError(
+        f"{what}: go on with the version that made it" + (f", commit {commit}" if commit else "")
+    )
 
 
 def save(folder: Path, config: Config, facts: dict[str, Any]) -> None:

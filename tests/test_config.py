@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.config import NOT_IDENTITY, OF_FINETUNE, PHASES, Config, differences, resolved, user_cache
+from lib.errors import UserError
 
 CONFIGS = st.builds(
     Config,
@@ -144,3 +147,33 @@ def test_what_was_not_known_before_differs():
 def test_flags_of_fine_tuning_are_those_that_the_head_phase_does_not_use():
     expected = {"finetune_epochs", "finetune_optimizer", "finetune_learning_rate"}
     assert expected | {"finetune_schedule", "fine_tune_at"} == OF_FINETUNE
+
+
+def test_without_a_home_what_can_be_made_again_is_in_a_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # no HOME, no account
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert user_cache() == tmp_path / f"thaw-{os.getuid()}"
+    assert user_cache().stat().st_mode & 0o777 == 0o700
+    resolved(Config())  # needs none either
+
+
+def test_without_a_home_the_folder_of_another_user_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    user_cache()
+    other = os.getuid() + 1
+    (tmp_path / f"thaw-{other}").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    with pytest.raises(UserError, match="is another user's: set XDG_CACHE_HOME"):
+        user_cache()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"workdir": "~nobody_here/x"}, {"dataset": "~nobody_here"}, {"data_dir": "~no_body/x"}],
+)
+def test_a_home_that_nobody_knows_is_one_line(given):
+    with pytest.raises(UserError, match="no home folder is known for its ~; give the whole path"):
+        resolved(Config(**given))

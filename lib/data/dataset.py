@@ -128,6 +128,15 @@ def open_dataset(config: Config, progress: Progress) -> Dataset:
     )
 
 
+def list_classes_of(config: Config, progress: Progress) -> list[str]:
+    """The classes of a run's data set, which is fetched where it is missing; no picture is read.
+
+    Raises:
+        UserError: the data set cannot be had, or is not laid out as expected.
+    """
+    return list(splits.split_folder(_folder(config, progress), config.seed).classes)
+
+
 def open_test_set(
     folder: Path, classes: Sequence[str], config: Config, progress: Progress
 ) -> Subset:

@@ -1,16 +1,18 @@
 """Where a run goes on from, and whether it may."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from lib.config import OF_FINETUNE, Config
 from lib.errors import UserError
 from lib.model.freezing import layer_index
 from lib.model.network import Network, weights_sha256
-from lib.run_folder import Saved, require_same, saved
-from lib.training.checkpoints import Checkpoints, load_checkpoint
+from lib.run_folder import Saved, of_another_version, require_same, saved
+from lib.training.checkpoints import Checkpoints, load_checkpoint, names_in
 from lib.training.optimizers import build_optimizer
 from lib.training.state import State
 
@@ -27,7 +29,11 @@ def require_possible(config: Config, backbone: keras.Model) -> None:
 
 
 def restore(
-    network: Network, state: State, checkpoints: Checkpoints, heads: Checkpoints
+    network: Network,
+    state: State,
+    checkpoints: Checkpoints,
+    heads: Checkpoints,
+    made_by: Mapping[str, Any],
 ) -> Path | None:
     """Brings weights and state to where the run stands, and says which checkpoint that is.
 
@@ -37,14 +43,51 @@ def restore(
       3. else, the head of `--from_run`, which `other_head` brings;
       4. else, the pretrained weights, which the network has already.
 
+    Args:
+        network: to be given the weights.
+        state: to be brought to where the run stands.
+        checkpoints: of the run.
+        heads: that it has finished.
+        made_by: what the run was made by; see `lib.run_folder.Saved`.
+
     Returns:
         The checkpoint, which also holds the phase's optimizer in the first case; None in the
         last two.
+
+    Raises:
+        UserError: it is of another version.
     """
     path = checkpoints.newest_good() or heads.newest_good()
     if path is not None:
-        load_checkpoint(path, model=network.model, state=state)
+        load_checkpoint(path, model=network.model)
+        load_state(path, state, made_by)
     return path
+
+
+def load_state(path: Path, state: State, made_by: Mapping[str, Any]) -> None:
+    """Brings the state to what a checkpoint holds of it.
+
+    Args:
+        path: of the checkpoint, without suffix.
+        state: of a run.
+        made_by: what the checkpoint's run was made by; see `lib.run_folder.Saved`.
+
+    Raises:
+        UserError: the checkpoint was written by a version with another `State` or `Epoch`.
+    """
+    found = names_in(path, "state")
+    expected = {name for name, value in vars(state).items() if isinstance(value, tf.Variable)}
+    if found != expected:
+        strange = [f"without {name}" for name in sorted(expected - found)]
+        strange += [f"with {name}" for name in sorted(found - expected)]
+        raise of_another_version(f"the checkpoint {path} has a state {', '.join(strange)}", made_by)
+    load_checkpoint(path, state=state)
+    try:
+        _ = state.journal
+    except (ValueError, TypeError, KeyError) as error:
+        raise of_another_version(
+            f"the checkpoint {path} has other epochs ({error})", made_by
+        ) from error
 
 
 def other_head(
@@ -69,10 +112,32 @@ def other_head(
     """
     if config.from_run is None:
         return {"head_sha256": None}
+    path = find_head(config, classes, before)
+    if path is None:
+        return {"head_sha256": before.facts["head_sha256"]}
+    load_checkpoint(path, model=network.model)
+    return {"head_sha256": weights_sha256(network.model.variables)}
+
+
+def find_head(config: Config, classes: list[str], before: Saved | None) -> Path | None:
+    """The head of another run that a run begins with.
+
+    Args:
+        config: says in `from_run` which run that is, if any.
+        classes: of this run.
+        before: what this run was at its last start; None for a new one.
+
+    Returns:
+        The path of its checkpoint, without suffix; None where no head is needed, or no more.
+
+    Raises:
+        UserError: that run has no finished head, or one that does not fit.
+    """
+    if config.from_run is None:
+        return None
     own = Checkpoints(Path(config.workdir) / "checkpoints", config.keep_checkpoints)
     if before and before.flags["from_run"] == config.from_run and own.exist():
-        # The run has taken the head over: the other one may be gone by now.
-        return {"head_sha256": before.facts["head_sha256"]}
+        return None  # The run has taken the head over: the other one may be gone by now.
     source = Path(config.from_run)
     if source.resolve() == Path(config.workdir).resolve():
         raise UserError(f"--from_run={source} is this run's own --workdir; give another of the two")
@@ -93,8 +158,7 @@ def other_head(
             f"--from_run={source} has no finished head: train it first, with --workdir={source}"
             " --phase=head"
         )
-    load_checkpoint(path, model=network.model)
-    return {"head_sha256": weights_sha256(network.model.variables)}
+    return path
 
 
 def require_continuable(

@@ -42,14 +42,7 @@ def open_rival(
     Raises:
         UserError: there is no run in the folder, or it tells other classes apart.
     """
-    other = run_folder.saved(folder)
-    if other is None:
-        raise UserError(f"--against={folder} holds no run; give the folder of one")
-    if other.facts["classes"] != run.facts["classes"]:
-        raise UserError(
-            f"--against={folder} tells {', '.join(other.facts['classes'])} apart, this run"
-            f" {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
-        )
+    other = require_rival(folder, run)
     config = dataclasses.replace(other.config, workdir=str(folder))
     seen = 0
     if own and other.facts["data_sha256"] != run.facts["data_sha256"]:
@@ -59,3 +52,20 @@ def open_rival(
     if config.image_size != subset.store.size:
         subset = resized(subset, config, progress)
     return Rival(folder, config, subset, seen)
+
+
+def require_rival(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
+    """What another run's `config.json` says, with which a run is to be compared.
+
+    Raises:
+        UserError: there is no run in the folder, or it tells other classes apart.
+    """
+    other = run_folder.saved(folder)
+    if other is None:
+        raise UserError(f"--against={folder} holds no run; give the folder of one")
+    if other.facts["classes"] != run.facts["classes"]:
+        raise UserError(
+            f"--against={folder} tells {', '.join(other.facts['classes'])} apart, this run"
+            f" {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
+        )
+    return other

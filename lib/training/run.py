@@ -90,6 +90,7 @@ def open_run(
     before: run_folder.Saved | None,
     started: float,
     stop: StopRequest,
+    network: Network | None = None,
 ) -> Iterator[Run]:
     """Opens a run where it stands, or a new one.
 
@@ -100,11 +101,12 @@ def open_run(
         before: what the run was at its last start; None for a new one.
         started: when the program was, by `time.monotonic`.
         stop: whether the run was asked to end; from here on to be heeded.
+        network: what `build_network` made, where that was done already.
 
     Raises:
         UserError: the configuration cannot be trained, or is not that of the run.
     """
-    network = build_network(config, len(dataset.classes))
+    network = network or build_network(config, len(dataset.classes))
     facts = {
         "classes": list(dataset.classes),
         "pictures": {
@@ -123,7 +125,7 @@ def open_run(
     restored = None
     if before:
         run_folder.require_same(folder, before.facts, facts)
-        restored = resume.restore(network, state, checkpoints, heads)
+        restored = resume.restore(network, state, checkpoints, heads, before.made_by)
         resume.require_continuable(folder, config, before.flags, state)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
     run_folder.list_pictures(folder, dataset)

@@ -54,6 +54,21 @@ def test_scalars_of_all_splits_share_their_tags(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["exp [1]", "a\\b", "what?", "caf\udce9"])
+def test_summaries_may_be_in_a_folder_of_any_name(tmp_path, name):
+    folder = tmp_path / name / "tensorboard"
+    for resumed_at, last in ((-1, 1), (1, 2)):
+        with Summaries(folder, resumed_at) as summaries:
+            summaries.describe(f"{name} (here)", f"in {folder}", {"dataset": str(tmp_path / name)})
+            for step in range(last + 1):
+                summaries.scalars("train", step, {"loss": float(step)})
+            summaries.flush()
+    folder.rename(tmp_path / "plain")  # where any reader can look
+    losses = [("train", "loss", step, float(step)) for step in (0, 1, 2)]
+    assert points(tmp_path / "plain") == losses
+    assert list((tmp_path / name).iterdir()) == []
+
+
 def test_an_unknown_split_is_refused(tmp_path):
     with Summaries(tmp_path, resume_step=0) as summaries, pytest.raises(KeyError):
         summaries.scalars("val", 1, {"loss": 0.5})
