@@ -7,6 +7,11 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which are a part of what a person waits for
 
+from lib import streams
+
+streams.fill()  # before anything opens a file, which would take the place of a closed stream
+streams.outlive_readers()
+
 from lib.training.stopping import StopRequest
 
 STOP = StopRequest()
@@ -26,7 +31,7 @@ from lib.config import Config
 from lib.data.dataset import open_dataset, open_test_set
 from lib.errors import Stopped, UserError
 from lib.reporting.progress import bar, say
-from lib.training.rival import open_rival
+from lib.training.rival import open_rival, require_rival
 from lib.training.train import suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
@@ -71,12 +76,13 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
     before = run_folder.require_saved(folder)
     say(f"Evaluating {folder} on {test_dir or 'its test set'}")
     config = run_folder.continued(folder, flags.configuration(before.config), before)
+    if against:
+        require_rival(Path(against), before)
     if test_dir:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:
         dataset = open_dataset(config, bar)
-        found = {"data_sha256": dataset.sha256, "classes": list(dataset.classes)}
-        run_folder.require_same(folder, before.facts, found)
+        run_folder.require_same_pictures(folder, before, dataset)
         subset = dataset.test
     run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
     rival = against and open_rival(Path(against), before, subset, not test_dir, bar)

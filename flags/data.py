@@ -36,10 +36,17 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_integer(
+    "cache_mb",
+    Config.cache_mb,
+    "MiB of decoded pictures to keep on disk, of all data sets together: those that were not used"
+    " for longest go, and pictures that do not fit are decoded each time they are needed",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
     "memory_mb",
     Config.memory_mb,
-    "MiB of decoded pictures to keep on disk, and as many of features in memory; what does not fit"
-    " is computed again as it is needed, but views that do not are an error",
+    "MiB of features to keep in memory; those that do not fit are computed again as they are"
+    " needed, but views that do not are an error",
     lower_bound=0,
 )
 

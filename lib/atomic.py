@@ -10,6 +10,16 @@ from pathlib import Path
 from lib import faults
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.partial(\..*)?")
+_NAME_BYTES = 255  # that file systems take, at most
+
+
+def fitting(stem: str, ending: str) -> str:
+    """A file name that file systems take: the stem, shortened where it must be, and the ending."""
+    room = _NAME_BYTES - len(os.fsencode(ending))
+    encoded = os.fsencode(stem)
+    if len(encoded) > room:  # never in the middle of a letter
+        stem = encoded[:room].decode("utf-8", "ignore")
+    return stem + ending
 
 
 @contextlib.contextmanager
@@ -27,7 +37,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two processes may write the same file at once; each needs a temporary file of its own.
     # The suffix is kept: writers such as matplotlib and NumPy choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+    ending = f".{secrets.token_hex(4)}.partial{path.suffix}"
+    temporary = path.with_name(fitting(f".{path.stem}", ending))
     try:
         yield temporary
         with open(temporary, "rb+") as written:

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UserError: a folder holds no run, or the figure cannot be written.
     """
-    parser = Parser("lib.compare", __doc__.splitlines()[0])
+    parser = Parser("lib.compare", __doc__)
     parser.add_argument(
         "runs", metavar="RUN", nargs="+", type=command_line.path, help="folder of a run"
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ class Config:
     bad_images: str = "stop"
     train_limit: int | None = None
     eval_limit: int | None = None
+    cache_mb: int = 8192
     memory_mb: int = 1024
 
     batch_size: int = 32
@@ -205,7 +207,41 @@ def require_phase_names(names: Sequence[str]) -> None:
 
 def user_cache() -> Path:
     """The folder for what can be made again: data sets, decoded pictures, downloaded weights."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "thaw").expanduser().absolute()
+    place = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if place == "~/.cache":  # no HOME, and no account that could tell it
+        return _without_home()
+    return Path(expanded(place), "thaw").absolute()
+
+
+def _without_home() -> Path:
+    """A folder for what a user without a home keeps, for as long as the system leaves it there.
+
+    Raises:
+        UserError: somebody else has it.
+    """
+    user = os.getuid()
+    place = Path(tempfile.gettempdir(), f"thaw-{user}").absolute()
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if place.stat().st_uid != user:
+        raise UserError(
+            f"there is no home folder, and {place} is another user's: set XDG_CACHE_HOME to a"
+            " folder for what can be made again"
+        )
+    return place
+
+
+def expanded(path: str) -> Path:
+    """A path as it is typed, with a leading ~ or ~user for the home folder that it stands for.
+
+    Raises:
+        UserError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: no home folder is known for its ~; give the whole path"
+        ) from error
 
 
 def weight_file(weights: str) -> Path | None:
@@ -216,7 +252,7 @@ def weight_file(weights: str) -> Path | None:
     """
     if weights in ("imagenet", "drawn", "none"):
         return None
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if not path.is_file():
         raise UserError(
             f"--weights={weights}: no such file; expected imagenet, drawn, none, or the path of a"
@@ -232,26 +268,29 @@ def resolved(config: Config) -> Config:
     """
     dataset = config.dataset
     if dataset not in ("cats_and_dogs", "drawn"):
-        dataset = str(Path(dataset).expanduser().absolute())
+        dataset = str(expanded(dataset).absolute())
     if config.from_run:  # These phases are finished already, in that run.
-        source = str(Path(config.from_run).expanduser().absolute())
+        source = str(expanded(config.from_run).absolute())
         names = [phase.name for phase in config.phases]
         begun = names.index(config.from_phase) + 1 if config.from_phase in names else 0
         done = tuple(dataclasses.replace(phase, epochs=0) for phase in config.phases[:begun])
         phases = (*done, *config.phases[begun:])
         config = dataclasses.replace(config, from_run=source, phases=phases)
+    name = Path(dataset).name
+    if name == "..":  # a name of its own, and not the folder above runs/
+        name = os.path.basename(os.path.realpath(dataset))
     return dataclasses.replace(
         config,
         dataset=dataset,
-        workdir=str(Path(config.workdir or f"runs/{Path(dataset).name}").expanduser()),
-        data_dir=str(Path(config.data_dir or user_cache()).expanduser().absolute()),
-        plugin=tuple(str(Path(path).expanduser().absolute()) for path in config.plugin),
+        workdir=str(expanded(config.workdir or f"runs/{name}")),
+        data_dir=str((expanded(config.data_dir) if config.data_dir else user_cache()).absolute()),
+        plugin=tuple(str(expanded(path).absolute()) for path in config.plugin),
     )
 
 
 # Where things are kept, how much of them, and how often state is written.
 HOUSEKEEPING = frozenset(
-    {"workdir", "data_dir", "dataset_url", "memory_mb", "bad_images", "histograms"}
+    {"workdir", "data_dir", "dataset_url", "cache_mb", "memory_mb", "bad_images", "histograms"}
     | {"checkpoint_every", "keep_checkpoints", "log_every"}
 )
 

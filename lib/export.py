@@ -2,8 +2,9 @@
 
     python -m lib.export --workdir=RUN --format=saved_model|keras|tflite
 
-What was written is loaded again and held against the run on its validation pictures; it is put in
-place only if the two agree. Exit codes: 0 done; 1 a clear error; 2 bad usage.
+What was written is loaded again and held against the run on its validation pictures, and called in
+every way that a person would, in a process of its own; it is put in place only if all agree. Exit
+codes: 0 done; 1 a clear error; 2 bad usage.
 """
 
 import argparse
@@ -12,14 +13,16 @@ import dataclasses
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib import run_folder, runtime
-from lib.data.dataset import Subset, open_dataset
+from lib import run_folder, runtime, streams
+from lib.config import Config
+from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
 from lib.reporting.progress import bar, say
 from lib.reporting.result import write_json
@@ -27,11 +30,14 @@ from lib.use import command_line
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
     from lib.use.agreement import Agreement
+    from lib.use.calls import Calls
 
 REPORT = "export.json"
 # How many labels may differ. Rounding to 8 bits moves more pictures across the threshold.
 MAY_DISAGREE = {"none": 0.005, "float16": 0.005, "int8": 0.02}
 _CALIBRATION = 200  # training pictures
+_CALLED = 4  # validation pictures with which every way of calling is tried
+_PATTERN = frozenset("*?[\\")  # TensorFlow takes a checkpoint's path with these for a pattern
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,22 +48,22 @@ def main(arguments: Sequence[str]) -> int:
             written, or the export does not say the same as the run.
     """
     options = _options(arguments)
+    streams.outlive_readers()
     folder, output = options.workdir, options.output
     saved = run_folder.require_saved(folder)
     config = saved.config
     _require_free(output, options.force)
     say(f"Exporting {folder} as {options.format} to {output}")
-    dataset = open_dataset(config, bar)
-    if dataset.sha256 != saved.facts["data_sha256"]:
-        raise UserError(
-            f"the pictures of --dataset={config.dataset} are not those that {folder} was trained"
-            " on, so that the export could not be checked: restore them"
-        )
+    dataset = None
+    if not options.no_check or options.quantize == "int8":
+        config = dataclasses.replace(config, dataset=options.dataset or config.dataset)
+        dataset = _opened(config, folder, saved.facts["data_sha256"], options.quantize)
 
     runtime.start(config.threads, config.seed)
     from lib.training.trained import make_classifier, open_trained
     from lib.use import formats
     from lib.use.agreement import agreements
+    from lib.use.calls import check_calls
 
     trained = open_trained(folder, config, saved.facts["classes"], options.checkpoint)
     with _in_place_of(output) as temporary:
@@ -68,22 +74,26 @@ def main(arguments: Sequence[str]) -> int:
             formats.write_keras(trained, temporary)
             load = formats.load_keras
         else:
-            some = np.arange(min(_CALIBRATION, len(dataset.train)))
             formats.write_tflite(
-                trained, temporary, options.quantize, lambda: dataset.train.pixels(some)
+                trained, temporary, options.quantize, lambda: _calibration(dataset)
             )
             load = formats.load_tflite
         size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
 
-        found = agreements(
-            load(temporary, config),
-            make_classifier(trained),
-            _first(dataset.validation, options.check),
-            config.batch_size,
-            bar,
-        )
-        say(_table(found, size))
-        _require_agreement(found, MAY_DISAGREE[options.quantize])
+        found, shown, classify = [], [], make_classifier(trained)
+        with _elsewhere(temporary) as copy:
+            ways = load(copy, config)
+            if not options.no_check:
+                subset = _first(dataset.validation, options.check)
+                found = agreements(ways, classify, subset, config.batch_size, bar)
+                say(_table(found, size))
+                _require_agreement(found, MAY_DISAGREE[options.quantize])
+                paths = [subset.store.pictures[row].path for row in subset.rows[:_CALLED]]
+                shown = [path.read_bytes() for path in paths]
+            calls = check_calls(
+                options.format, options.quantize, copy, ways, classify, config.image_size, shown
+            )
+        say(_told(calls))
         write_json(
             temporary / REPORT,
             {
@@ -97,11 +107,63 @@ def main(arguments: Sequence[str]) -> int:
                 "checks": [
                     dataclasses.asdict(each) | {"disagreement": each.disagreement} for each in found
                 ],
+                "calls": dataclasses.asdict(calls),
                 "made_by": runtime.provenance(),
             },
         )
+    if options.no_check:
+        say("warning: the export was not held against the run on its pictures (--no_check)")
+    if options.format == "saved_model" and (odd := set(str(output.absolute())) & _PATTERN):
+        say(
+            f"warning: TensorFlow loads no SavedModel by a path with {' '.join(sorted(odd))} in it:"
+            " copy it to another place first, or load it as '.' from inside of the folder"
+        )
     say(f"Exported to {output}")
     return 0
+
+
+def _opened(config: Config, folder: Path, sha256: str, quantize: str) -> Dataset:
+    """The pictures of a run.
+
+    Raises:
+        UserError: they are not there, or are others.
+    """
+    need = "set the ranges of int8" if quantize == "int8" else "check the export"
+    ways = f"give --dataset=FOLDER where they are now, which is needed to {need}"
+    if quantize != "int8":
+        ways += ", or --no_check to export without"
+    if config.dataset not in ("cats_and_dogs", "drawn") and not Path(config.dataset).is_dir():
+        raise UserError(f"the pictures of {folder} are no longer in {config.dataset}: {ways}")
+    try:
+        dataset = open_dataset(config, bar)
+    except UserError as error:
+        raise UserError(f"{error}; if the run's pictures are elsewhere, {ways}") from error
+    if dataset.sha256 != sha256:
+        raise UserError(
+            f"the pictures of --dataset={config.dataset} are not those that {folder} was trained"
+            f" on: restore them, {ways}"
+        )
+    return dataset
+
+
+def _calibration(dataset: Dataset) -> np.ndarray:
+    """Training pictures for int8: with others, what is checked would not be new to it."""
+    return dataset.train.pixels(np.arange(min(_CALIBRATION, len(dataset.train))))
+
+
+@contextlib.contextmanager
+def _elsewhere(folder: Path) -> Iterator[Path]:
+    """Yields a copy of an export in another place, as it is moved about by people."""
+    with tempfile.TemporaryDirectory(prefix="thaw-") as place:
+        yield shutil.copytree(folder, Path(place) / "export")
+
+
+def _told(calls: "Calls") -> str:
+    """Which ways of calling were tried, and which kinds of files are refused."""
+    line = f"Called in {len(calls.ways)} ways by a process of its own: the same answers"
+    if calls.reads:
+        line += f"; {len(calls.reads)} kinds of files are read as in training"
+    return line + "".join(f"\n  refused: {kind} ({why})" for kind, why in calls.refuses.items())
 
 
 def _first(subset: Subset, count: int) -> Subset:
@@ -176,7 +238,7 @@ def _in_place_of(output: Path) -> Iterator[Path]:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line.Parser("lib.export", __doc__.splitlines()[0])
+    parser = command_line.Parser("lib.export", __doc__)
     parser.add_run()
     parser.add_argument("--format", required=True, choices=("saved_model", "keras", "tflite"))
     parser.add_argument(
@@ -198,12 +260,27 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="validation pictures to hold the export against (default: 500)",
     )
+    parser.add_argument(
+        "--dataset",
+        type=_dataset,
+        metavar="FOLDER",
+        help="where the run's pictures are now (default: where they were)",
+    )
+    parser.add_argument(
+        "--no_check",
+        action="store_true",
+        help="export without pictures to hold the export against",
+    )
     parser.add_argument("--force", action="store_true", help="replace an export")
     options = parser.parse_args(arguments)
     if options.quantize != "none" and options.format != "tflite":
         parser.error(f"--quantize={options.quantize} is for --format=tflite alone")
     options.output = options.output or options.workdir / "export" / options.format
     return options
+
+
+def _dataset(text: str) -> str:
+    return text if text in ("cats_and_dogs", "drawn") else str(command_line.path(text).absolute())
 
 
 def _positive(text: str) -> int:

@@ -2,12 +2,13 @@
 
     python -m lib.predict --workdir=RUN PICTURE_OR_FOLDER...
 
-Exit codes: 0 all pictures are told; 1 some could not be read, and are named on stderr, or there is
-a clear error; 2 bad usage.
+Exit codes: 0 all pictures are told; 1 some could not be read or something not be written, which is
+named on stderr while the rest is done, or there is a clear error; 2 bad usage.
 """
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,15 +17,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from lib import run_folder, runtime
-from lib.atomic import replacing
+from lib import run_folder, runtime, streams
+from lib.atomic import fitting, replacing
+from lib.config import expanded
 from lib.errors import UserError
 from lib.reporting import plots
 from lib.reporting.heatmap import overlay
 from lib.reporting.progress import bar, say
 from lib.use import command_line
 from lib.use.pictures import Read, named_files, read_ahead
-from lib.use.tables import SUFFIXES, Row, table
+from lib.use.tables import SUFFIXES, Row, table, unfinished
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
     from lib.use.predictions import Prediction
@@ -42,18 +44,36 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _options(arguments)
     folder = options.workdir
+    if options.output or options.grid or options.explain is not None:
+        streams.outlive_readers()
     saved = run_folder.require_saved(folder)
     explanations = _explanations(options)
+    table_so_far = unfinished(options.output) if options.output else None
     for file in filter(None, (options.output, options.grid)):
-        if file.is_dir():
+        if os.path.isdir(file):
             raise UserError(f"{file} is a folder; expected the name of a file to write")
-    _require_free([options.output, options.grid, explanations], options.force)
+    _require_free([options.output, table_so_far, options.grid, explanations], options.force)
+    for option, place in (
+        ("--output", options.output and options.output.parent),
+        ("--grid", options.grid and options.grid.parent),
+        ("--explain", explanations),
+    ):
+        if place:
+            _make(option, place)
 
-    named = list(named_files(options.pictures, sys.stdin.buffer))
-    paths = [path for path in named if isinstance(path, Path)]
-    problems = [error for error in named if isinstance(error, UserError)]
-    for error in problems:
-        _complain(str(error))
+    problems = 0  # beside the pictures that are none
+
+    def complain(text: str) -> None:
+        nonlocal problems
+        problems += 1
+        _complain(text)
+
+    paths = []
+    for named in named_files(options.pictures, sys.stdin and sys.stdin.buffer):
+        if isinstance(named, Path):
+            paths.append(named)
+        else:
+            complain(str(named))
     say(f"Predicting {len(paths)} pictures by {folder}, {' or '.join(saved.facts['classes'])}")
 
     runtime.start(saved.config.threads, saved.config.seed)
@@ -63,10 +83,11 @@ def main(arguments: Sequence[str]) -> int:
     trained = open_trained(folder, saved.config, saved.facts["classes"], options.checkpoint)
     told, first = 0, []
     with contextlib.ExitStack() as stack:
-        add: list[Callable[[Row], object]] = [_terminal(paths, trained.classes)]
+        show = _terminal(paths, trained.classes)
+        add = None
         if options.output:
             columns = (*_COLUMNS, "explanation") if explanations else _COLUMNS
-            add.append(stack.enter_context(table(options.output, columns)))
+            add = stack.enter_context(table(options.output, columns))
         advance = stack.enter_context(bar("predicting", len(paths), "pictures"))
         reads = read_ahead(
             paths,
@@ -81,21 +102,35 @@ def main(arguments: Sequence[str]) -> int:
                 "probability": each.probability,
                 "probabilities": each.probabilities,
             }
+            show(row)
             if explanations:
-                explanation = explanations / f"{told:05d}_{each.path.stem}.png"
-                _explain(each, explanation)
-                row["explanation"] = str(explanation)
-            for add_row in add:
-                add_row(row)
+                name = fitting(f"{told:05d}_{each.path.stem}", ".png")
+                try:
+                    _explain(each, explanations / name)
+                    row["explanation"] = str(explanations / name)
+                except OSError as error:
+                    row["explanation"] = ""
+                    why = error.strerror or error
+                    complain(f"'{each.path}' is not explained: {name} cannot be written ({why})")
+            if add:
+                try:
+                    add(row)
+                except UserError as error:
+                    add = None
+                    complain(str(error))
             if told < _IN_GRID:
                 first.append((each.read.pixels, each.name, each.probability))
             told += 1
             advance(1)
-    if options.grid and first:
-        pixels, names, probabilities = zip(*first, strict=True)
-        figure = plots.classified(np.stack(pixels), names, probabilities, told)
-        with _writing("--grid", options.grid):
-            plots.save(figure, options.grid)
+        # Within the block, as the table, too, may fail to take its name at the end.
+        if options.grid and first:
+            pixels, names, probabilities = zip(*first, strict=True)
+            figure = plots.classified(np.stack(pixels), names, probabilities, told)
+            try:
+                plots.save(figure, options.grid)
+            except OSError as error:
+                why = error.strerror or error
+                complain(f"--grid={options.grid} cannot be written ({why})")
     unread = len(paths) - told
     say(f"{told} pictures predicted" + (f", {unread} could not be read" if unread else ""))
     return 1 if unread or problems else 0
@@ -113,7 +148,7 @@ def _sound(reads: Iterator[Read], advance: Callable[[int], None]) -> Iterator[Re
 
 def _explain(prediction: "Prediction", path: Path) -> None:
     shown = overlay(prediction.read.shown, prediction.heat)
-    with _writing("--explain", path), replacing(path) as temporary:
+    with replacing(path) as temporary:
         Image.fromarray(shown).save(temporary)
 
 
@@ -131,31 +166,32 @@ def _complain(text: str) -> None:
     say(f"python -m lib.predict: {text}", sys.stderr)
 
 
-@contextlib.contextmanager
-def _writing(option: str, path: Path) -> Iterator[None]:
+def _make(option: str, folder: Path) -> None:
+    """Makes a folder before the long work, so that an option that cannot be met ends it early."""
     try:
-        yield
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{option}: {path} cannot be written ({error.strerror})") from error
+        raise UserError(f"{option}: {folder} cannot be written ({error.strerror})") from error
 
 
 def _explanations(options: argparse.Namespace) -> Path | None:
     if options.explain is None:
         return None
-    return (
-        Path(options.explain).expanduser() if options.explain else options.workdir / "explanations"
-    )
+    return expanded(options.explain) if options.explain else options.workdir / "explanations"
 
 
 def _require_free(targets: Sequence[Path | None], force: bool) -> None:
     for path in filter(None, targets):
-        taken = any(path.iterdir()) if path.is_dir() else path.exists()
+        try:
+            taken = any(path.iterdir()) if path.is_dir() else path.exists()
+        except OSError as error:  # a name that is too long, or a folder that is closed to us
+            raise UserError(f"{path} cannot be written ({error.strerror})") from error
         if taken and not force:
             raise UserError(f"{path} exists already: give another name, or --force to replace it")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = command_line.Parser("lib.predict", __doc__.splitlines()[0])
+    parser = command_line.Parser("lib.predict", __doc__)
     parser.add_argument(
         "pictures",
         nargs="+",

@@ -1,18 +1,20 @@
 """The folder of a run: which run lives in it, and who is at work there."""
 
 import contextlib
+import csv
 import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib import faults
 from lib.atomic import is_temporary
 from lib.config import Config, differences, setting
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, fingerprint
+from lib.data.listing import all_numbers
 from lib.errors import UserError
 from lib.reporting.progress import say
 from lib.reporting.result import write_csv, write_json
@@ -21,7 +23,12 @@ from lib.runtime import cores, provenance
 CONFIG = "config.json"
 _LOCK = ".lock"
 _SKIPPED = "skipped.csv"
-_BEFORE_CONFIG = {_LOCK, _SKIPPED, "find_rate"}  # what may be there before a run has begun
+_PICTURES = "pictures.csv"
+_LEAKS = "leaks.csv"
+_CONFLICTS = "conflicts.csv"
+_PAIRS_SAID = 10  # of each kind; the files have all of them
+# What may be there before a run has begun: a start that was killed may have left it.
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _PICTURES, "find_rate"}
 
 
 @contextlib.contextmanager
@@ -100,7 +107,7 @@ def saved(folder: Path) -> Saved | None:
     """
     try:
         found = Saved(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-        commit = found.made_by.get("commit")
+        _ = found.made_by.get("commit")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -111,10 +118,21 @@ def saved(folder: Path) -> Saved | None:
     try:
         return dataclasses.replace(found, flags=Config.from_json(found.flags).to_json())
     except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{folder / CONFIG} has flags of another version ({error}): go on with the version that"
-            f" made it{f', commit {commit}' if commit else ''}"
-        ) from error
+        what = f"{folder / CONFIG} has flags of another version ({error})"
+        raise of_another_version(what, found.made_by) from error
+
+
+def of_another_version(what: str, made_by: Mapping[str, Any]) -> UserError:
+    """The error that something of a run cannot be read, as another version has written it.
+
+    Args:
+        what: it is.
+        made_by: what the run was made by, see `Saved`.
+    """
+    commit = made_by.get("commit")
+    return UserError(
+        f"{what}: go on with the version that made it" + (f", commit {commit}" if commit else "")
+    )
 
 
 def save(folder: Path, config: Config, facts: dict[str, Any]) -> None:
@@ -189,16 +207,101 @@ def require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> N
         )
 
 
+_LISTED = ("split", "file", "sha256")
+_NAMED = 3  # of pictures of a kind, in a message
+
+
+def list_pictures(folder: Path, dataset: Dataset) -> None:
+    """Writes down which picture is in which split, for `require_same_pictures`."""
+    write_csv(folder / _PICTURES, _LISTED, dataset.listed)
+
+
+def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None:
+    """Compares the pictures that are there with those that the run was trained on.
+
+    Raises:
+        UserError: they differ; which of them do, and how, is said.
+    """
+    if dataset.sha256 == before.facts["data_sha256"]:
+        return
+    require_same(folder, before.facts, {"classes": list(dataset.classes)})
+    then = _pictures_of(folder, before)
+    if then is None:
+        found = f"which ones is not known, as {_PICTURES} there is missing or damaged"
+    else:
+        found = "; ".join(
+            f"{kind}: {', '.join(map(repr, names[:_NAMED]))}"
+            + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+            for kind, names in _changes(then, dataset).items()
+            if names
+        )
+    raise UserError(
+        f"--workdir={folder} holds a run of other pictures than there are now ({found}): restore"
+        " them, or give another --workdir"
+    )
+
+
+def _pictures_of(folder: Path, before: Saved) -> dict[str, tuple[str, str]] | None:
+    """Split and digest of each picture of a run, by its name; None where that is not known."""
+    try:
+        with open(folder / _PICTURES, encoding="utf-8", newline="") as file:
+            _, *listed = [tuple(row) for row in csv.reader(file)]
+        whole = fingerprint(listed) == before.facts["data_sha256"]
+    except (OSError, ValueError, csv.Error):
+        return None
+    return {name: (part, digest) for part, name, digest in listed} if whole else None
+
+
+def _changes(then: dict[str, tuple[str, str]], dataset: Dataset) -> dict[str, list[str]]:
+    """The names of the pictures that differ, by what became of them."""
+    now = {name: (part, digest) for part, name, digest in dataset.listed}
+    skipped = {name for name, _ in dataset.skipped}
+    both = [name for name in then if name in now]
+    gone = [name for name in then if name not in now]
+    return {
+        "changed": [name for name in both if then[name][1] != now[name][1]],
+        "no longer readable": [name for name in gone if name in skipped],
+        "missing": [name for name in gone if name not in skipped],
+        "new": [name for name in now if name not in then],
+        "now in another split": [name for name in both if then[name][0] != now[name][0]],
+    }
+
+
 def report_findings(folder: Path, dataset: Dataset) -> None:
     """Says what there is to train on, and what is wrong with it."""
+    if dataset.note:
+        say(dataset.note)
+    by_value = all_numbers(dataset.classes)
     say(
         f"{len(dataset.train)} training, {len(dataset.validation)} validation and"
         f" {len(dataset.test)} test pictures of {', '.join(dataset.classes)}"
+        + (" (numbers, in the order of their values)" if by_value else "")
     )
-    for one, other in dataset.leaks:
-        say(f"warning: {one} and {other} are the same picture, in different splits")
+    store = dataset.train.store
+    if store.cached < len(store.pictures):
+        say(
+            f"{store.cached} of {len(store.pictures)} pictures are kept decoded on disk, as many as"
+            " --cache_mb and the free space allow; the others are decoded each time"
+        )
+    _report_pairs(folder / _LEAKS, dataset.leaks, "in different splits")
+    _report_pairs(folder / _CONFLICTS, dataset.conflicts, "in different classes")
     if dataset.skipped:  # Else a list stays: that these are the run's pictures is not known yet.
         report_skipped(folder, dataset.skipped)
+
+
+def _report_pairs(path: Path, pairs: Sequence[tuple[str, str]], where: str) -> None:
+    """Warns of pairs of files that are the same picture: of the first ones, and lists all."""
+    if not pairs:
+        return
+    for one, other in pairs[:_PAIRS_SAID]:
+        say(f"warning: {_on_one_line(one)} and {_on_one_line(other)} are the same picture, {where}")
+    write_csv(path, ("picture", "the_same_picture"), pairs)
+    if (rest := len(pairs) - _PAIRS_SAID) > 0:
+        say(f"warning: {rest} more pairs are the same picture, {where}; see {path} for all")
+
+
+def _on_one_line(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def report_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:

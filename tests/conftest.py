@@ -19,6 +19,7 @@ settings.load_profile("thaw")
 
 
 def pytest_configure(config):
+    runtime.state_surroundings()  # as tests import Keras and TensorFlow before any is run
     # What TensorFlow and Keras tell of themselves.
     for message in (
         r"\s*Warning. tf\.lite\.Interpreter is deprecated",

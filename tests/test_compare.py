@@ -7,6 +7,8 @@ from lib import compare
 from lib.config import Config
 from lib.errors import UserError
 from lib.reporting.history import Epoch, write_history
+from lib.reporting.result import write_json
+from tests.reporting.unlike import HISTORY, result
 
 
 def make_run(folder, epochs=2, **flags):
@@ -48,6 +50,45 @@ def test_a_run_that_is_still_trained_has_curves_and_no_results(tmp_path):
     assert rows["epochs"] == ["2", "5"] and rows["test accuracy"] == ["-", "-"]
     labels = compare.curves(runs).axes[0].get_legend_handles_labels()[1]
     assert labels == ["a", "b"]
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A run that came to something, of which no figure is like another, and one that has not."""
+    folder = make_run(tmp_path / "a")
+    write_history(folder / "history.csv", HISTORY)
+    test = {"loss": 0.66, "accuracy": 0.6, "accuracy_interval": [0.313, 0.832], "count": 10}
+    test |= {"balanced_accuracy": 0.54, "roc_auc": 0.77, "expected_calibration_error": 0.33}
+    write_json(folder / "result.json", result(test))
+    return compare.load([folder, make_run(tmp_path / "b")])
+
+
+def test_each_result_stands_in_its_own_row(finished):
+    assert compare.result_rows(finished) == [
+        ["epochs", "4", "2"],
+        ["best epoch", "2", "-"],
+        ["  validation accuracy", "0.7500 (0.598 to 0.858)", "-"],
+        ["  validation loss", "0.7000", "-"],
+        ["  test accuracy", "0.6000 (0.313 to 0.832)", "-"],
+        ["  test loss", "0.6600", "-"],
+        ["  test balanced accuracy", "0.5400", "-"],
+        ["  test roc auc", "0.7700", "-"],
+        ["  test expected calibration error", "0.3300", "-"],
+        ["head images/s", "225", "-"],
+        ["finetune images/s", "90", "-"],
+        ["time", "1 min 53 s", "-"],
+    ]
+
+
+def test_the_curves_are_those_of_their_quantity_and_validation_is_the_bold_one(finished):
+    for axes, quantity in zip(compare.curves(finished).axes, ("accuracy", "loss"), strict=True):
+        thin, bold, *_ = axes.get_lines()
+        assert thin.get_linewidth() < bold.get_linewidth()
+        for line, split in ((thin, "train"), (bold, "validation")):
+            assert list(line.get_xdata()) == [row.epoch for row in HISTORY]
+            expected = [getattr(row, f"{split}_{quantity}") for row in HISTORY]
+            assert list(line.get_ydata()) == pytest.approx(expected, nan_ok=True)
+        assert bold.get_label() == "a"
 
 
 @pytest.mark.parametrize("name", ["nowhere", "$x$_y"])

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,20 @@ def test_a_run_lives_in_a_folder_of_its_data_sets_name():
     assert resolved(Config(workdir="here")).workdir == "here"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "name"), [(".", "deeper"), ("", "deeper"), ("..", "set"), ("../..", "pets")]
+)
+def test_a_data_set_named_by_dots_has_the_name_of_its_folder(monkeypatch, tmp_path, dataset, name):
+    (tmp_path / "pets" / "set" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "pets" / "set" / "deeper")
+    assert resolved(Config(dataset=dataset)).workdir == f"runs/{name}"
+
+
+def test_a_data_set_that_is_a_link_gives_the_run_the_links_name(tmp_path):
+    (tmp_path / "newest").symlink_to(tmp_path / "version 3")
+    assert resolved(Config(dataset=str(tmp_path / "newest"))).workdir == "runs/newest"
+
+
 def test_a_data_set_that_is_a_folder_is_remembered_by_its_full_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert resolved(Config(dataset="mine")).dataset == str(tmp_path / "mine")
@@ -196,3 +212,33 @@ def test_a_run_that_begins_with_a_phase_of_another_leaves_out_those_up_to_it():
     assert [phase.epochs for phase in config.phases] == [0, 0, 10]
     config = resolved(Config(from_run="other", from_phase="all").with_flags(phases=["more"]))
     assert [phase.epochs for phase in config.phases] == [10]
+
+
+def test_without_a_home_what_can_be_made_again_is_in_a_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # no HOME, no account
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert user_cache() == tmp_path / f"thaw-{os.getuid()}"
+    assert user_cache().stat().st_mode & 0o777 == 0o700
+    resolved(Config())  # needs none either
+
+
+def test_without_a_home_the_folder_of_another_user_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    user_cache()
+    other = os.getuid() + 1
+    (tmp_path / f"thaw-{other}").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    with pytest.raises(UserError, match="is another user's: set XDG_CACHE_HOME"):
+        user_cache()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"workdir": "~nobody_here/x"}, {"dataset": "~nobody_here"}, {"data_dir": "~no_body/x"}],
+)
+def test_a_home_that_nobody_knows_is_one_line(given):
+    with pytest.raises(UserError, match="no home folder is known for its ~; give the whole path"):
+        resolved(Config(**given))

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import socket
 import threading
 
@@ -257,3 +258,24 @@ def test_a_discarded_download_leaves_nothing(half, part):
     discard(part)
     assert list(part.parent.iterdir()) == []
     assert source_of(part) is None
+
+
+@pytest.mark.parametrize("stopped_after_the_last_byte", [False, True])
+def test_a_file_is_on_the_disk_when_it_is_called_whole(
+    part, monkeypatch, stopped_after_the_last_byte
+):
+    sizes = []
+    sync = os.fsync
+
+    def fsync(number):
+        if os.fstat(number).st_ino == part.stat().st_ino:
+            sizes.append(os.fstat(number).st_size)
+        sync(number)
+
+    with serving(Answer(FILE)) as server:
+        if stopped_after_the_last_byte:
+            download(server.url, part)
+        monkeypatch.setattr(os, "fsync", fsync)
+        download(server.url, part)
+    assert len(server.requests) == 1
+    assert sizes == [len(FILE)]

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from lib import export, run_folder
 from lib.data.pictures import load
 from lib.errors import UserError
 from lib.training.trained import make_classifier, open_trained
-from lib.use import formats
+from lib.use import calls, formats
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,10 +83,61 @@ def test_a_saved_model_takes_a_batch_of_encoded_files(exports, files, expected):
     np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
 
 
-def test_a_keras_model_takes_pictures_of_any_size(exports, files, expected):
+def test_a_saved_model_refuses_one_file_and_answers_the_others(exports, files, expected):
+    loaded = tf.saved_model.load(str(exports("saved_model")))
+    told = loaded(tf.constant([files[0].read_bytes(), b"no picture", files[-1].read_bytes()]))
+    names = [expected[0][0].encode(), b"", expected[0][-1].encode()]
+    assert told["class"].numpy().tolist() == names
+    assert np.isfinite(told["probabilities"]).all(axis=1).tolist() == [True, False, True]
+    reason = b"not a JPEG, PNG, GIF, BMP or WebP picture"
+    assert told["refused"].numpy().tolist() == [b"", reason, b""]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float16", "float32", "float64"])
+def test_a_saved_model_is_called_with_numbers_of_any_type(exports, files, expected, dtype):
+    loaded = tf.saved_model.load(str(exports("saved_model")))
+    batch = np.stack([levels(path) for path in files])
+    told = loaded(batch.astype(dtype))
+    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_a_keras_model_takes_pictures_of_any_size_however_it_is_called(
+    exports, files, expected, dtype
+):
     model = keras.models.load_model(exports("keras") / "model.keras")
-    told = model.predict(np.stack([levels(path) for path in files]), verbose=0)
-    np.testing.assert_allclose(told, expected[1], atol=HALFWAY)
+    batch = np.stack([levels(path) for path in files]).astype(dtype)
+    for told in (model(batch), model(batch), model.predict(batch, verbose=0)):
+        np.testing.assert_allclose(told, expected[1], atol=HALFWAY)
+    np.testing.assert_array_equal(model(batch), model(batch))
+
+
+def test_training_an_exported_keras_model_drops_features_and_keeps_the_statistics(exports, files):
+    model = keras.models.load_model(exports("keras") / "model.keras")
+    before = [variable.numpy() for variable in model.non_trainable_variables]
+    batch = np.stack([levels(path) for path in files])
+    drawn = [np.asarray(model(batch, training=True)) for _ in range(2)]
+    assert (drawn[0] != drawn[1]).any()
+    for variable, value in zip(model.non_trainable_variables, before, strict=True):
+        if "moving" in variable.path:
+            np.testing.assert_array_equal(variable, value)
+
+
+def test_an_export_that_answers_otherwise_when_it_is_simply_called_is_refused(
+    trained_run, tmp_path, monkeypatch
+):
+    def with_a_layer_in_training_mode(trained, folder):
+        pictures = keras.Input((None, None, 3), dtype="uint8")
+        scaled = keras.layers.Resizing(32, 32, "bilinear", antialias=True)(pictures)
+        logits = trained.network.model(keras.ops.round(scaled))
+        both = [keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)]
+        keras.Model(pictures, keras.layers.Concatenate()(both)).save(folder / "model.keras")
+
+    monkeypatch.setattr(formats, "write_keras", with_a_layer_in_training_mode)
+    arguments = [f"--workdir={trained_run}", "--format=keras", f"--output={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match="does not answer as the run does"):
+        export.main([*arguments, "--no_check"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lite_model_takes_a_picture_of_any_size_or_resized(exports, files, expected):
@@ -137,6 +189,88 @@ def test_the_report_says_what_was_compared(exports, trained_run):
         assert check["disagreement"] == 0
         assert check["largest_difference"] < HALFWAY
     assert report["bytes"] > 1_000_000
+    assert "ready: loaded(float32 array)" in report["calls"]["ways"]
+    assert "files: encoded" in report["calls"]["ways"]
+    assert "PNG, 16 colours" in report["calls"]["reads"]
+    assert "BMP, run lengths" in report["calls"]["refuses"]
+
+
+@pytest.fixture
+def moved_run(trained_run, two_classes, tmp_path):
+    """A copy of the run, which knows its pictures in a place where they no longer are."""
+    run = shutil.copytree(trained_run, tmp_path / "moved" / "run")
+    text = (run / "config.json").read_text()
+    (run / "config.json").write_text(text.replace(str(two_classes), str(tmp_path / "gone")))
+    return run
+
+
+def test_pictures_that_have_moved_are_asked_for_before_anything_is_made(moved_run, tmp_path):
+    arguments = [f"--workdir={moved_run}", "--format=tflite", f"--output={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match=r"no longer in .*gone: give --dataset.*--no_check"):
+        export.main(arguments)
+    with pytest.raises(UserError, match=r"--dataset=.* needed to set the ranges of int8"):
+        export.main([*arguments, "--quantize=int8", "--no_check"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_place_of_the_pictures_can_be_given(moved_run, two_classes, tmp_path):
+    out = tmp_path / "out [1]"
+    arguments = [f"--workdir={moved_run}", "--format=keras", f"--output={out}"]
+    assert export.main([*arguments, f"--dataset={two_classes}"]) == 0
+    assert json.loads((out / "export.json").read_text())["checks"][0]["pictures"] == 16
+    assert keras.models.load_model(out / "model.keras").name == "thaw"
+
+
+def test_other_pictures_than_those_of_the_run_are_no_check(moved_run, three_classes, tmp_path):
+    arguments = [f"--workdir={moved_run}", "--format=keras", f"--output={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match="are not those"):
+        export.main([*arguments, f"--dataset={three_classes}"])
+
+
+def test_without_pictures_an_export_says_that_it_is_unchecked(moved_run, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [f"--workdir={moved_run}", "--format=tflite", f"--output={out}", "--no_check"]
+    assert export.main(arguments) == 0
+    assert "not held against the run" in capsys.readouterr().out
+    report = json.loads((out / "export.json").read_text())
+    assert report["checks"] == []
+    assert "ready: invoke" in report["calls"]["ways"]  # by pictures that are made up
+
+
+def test_int8_is_calibrated_by_training_pictures(trained_run, tmp_path, monkeypatch, parrot):
+    given = []
+
+    def write_tflite(trained, folder, quantize, calibration):
+        given.append(calibration())
+
+    monkeypatch.setattr(formats, "write_tflite", write_tflite)
+    monkeypatch.setattr(formats, "load_tflite", lambda folder, config: [parrot])
+    monkeypatch.setitem(export.MAY_DISAGREE, "int8", 1.0)
+    arguments = [f"--workdir={trained_run}", "--format=tflite", "--quantize=int8"]
+    assert export.main([*arguments, f"--output={tmp_path / 'out'}"]) == 0
+    config = run_folder.require_saved(trained_run).config
+    training = {load(path, 32).tobytes() for path in Path(config.dataset).glob("train/*/*.png")}
+    assert len(given[0]) == 22
+    assert {picture.tobytes() for picture in given[0]} == training
+
+
+def test_class_names_that_differ_in_blanks_alone_stay_different(tmp_path):
+    trained = types.SimpleNamespace(classes=("a b", "a  b", "a\nb", "a\\nb", "a\rb "))
+    formats._write_labels(trained, tmp_path)
+    lines = (tmp_path / "labels.txt").read_bytes().decode().splitlines()
+    assert lines == ["a b", "a  b", "a\\nb", "a\\\\nb", "a\\rb "]
+
+
+@pytest.mark.parametrize("command", ["export", "predict", "compare"])
+def test_a_command_runs_without_docstrings(command):
+    done = subprocess.run(
+        [sys.executable, "-OO", "-m", f"lib.{command}", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
 
 
 @pytest.fixture
@@ -145,6 +279,8 @@ def parrot(monkeypatch):
     monkeypatch.setattr(formats, "write_keras", lambda trained, folder: None)
     way = formats.WayIn("pictures", lambda data: data, lambda data: np.float32([0.9, 0.1]))
     monkeypatch.setattr(formats, "load_keras", lambda folder, config: [way])
+    monkeypatch.setattr(calls, "check_calls", lambda *_: calls.Calls(("pictures",), (), {}))
+    return way
 
 
 def test_an_export_that_disagrees_is_refused_and_nothing_is_left(trained_run, tmp_path, parrot):

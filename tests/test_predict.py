@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,77 @@ def test_explanations_are_pictures_named_in_the_table(told, ants, tmp_path):
     assert Image.open(named[0]).size == Image.open(ants[0]).size
 
 
+def test_a_folder_without_pictures_is_a_failure_though_every_picture_was_told(told, ants, tmp_path):
+    code, out, err = told(ants[0], tmp_path)
+    assert code == 1
+    assert err == f"python -m lib.predict: the folder '{tmp_path}' holds no files\n"
+    assert out.endswith("\n1 pictures predicted\n")
+    assert told(tmp_path)[0] == 1
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "ж" * 125])
+def test_a_picture_of_the_longest_name_is_explained_like_the_others(told, ants, tmp_path, name):
+    long = tmp_path / "set" / f"{name}.png"
+    long.parent.mkdir()
+    long.write_bytes(ants[0].read_bytes())
+    folder, output = tmp_path / "why", tmp_path / "out.csv"
+    code, _, err = told(long, ants[1], f"--explain={folder}", f"--output={output}")
+    assert (code, err) == (0, "")
+    explained = [Path(row["explanation"]) for row in rows_of(output)]
+    assert [path.name[:9] for path in explained] == [f"00000_{name[:3]}", "00001_1.p"]
+    for path in explained:
+        assert Image.open(path).size == Image.open(ants[0]).size
+    assert sorted(explained) == sorted(folder.iterdir())
+
+
+def test_an_explanation_that_cannot_be_written_costs_nothing_else(told, ants, tmp_path):
+    folder, output = tmp_path / "why", tmp_path / "out.csv"
+    (folder / "00001_1.png").mkdir(parents=True)  # in the place of one
+    code, out, err = told(*ants[:3], f"--explain={folder}", "--force", f"--output={output}")
+    assert code == 1
+    (line,) = err.splitlines()
+    assert f"'{ants[1]}' is not explained: 00001_1.png cannot be written (Is a directory)" in line
+    assert "3 pictures predicted" in out
+    explained = [Path(row["explanation"]).name for row in rows_of(output)]
+    assert explained == ["00000_0.png", "", f"00002_{ants[2].stem}.png"]
+    assert Image.open(folder / explained[2]).size == Image.open(ants[2]).size
+
+
+def test_a_full_disk_costs_none_of_what_was_told_before_nor_the_rest(told, ants, tmp_path):
+    output, grid = tmp_path / "out.jsonl", tmp_path / "grid.png"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (800, limits[1]))  # no file may be larger
+    try:
+        code, out, err = told(*ants, f"--output={output}", f"--grid={grid}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()[2:-1]] == list(map(str, ants))
+    assert f"{len(ants)} pictures predicted" in out
+    table, picture = err.splitlines()
+    kept = (tmp_path / "out.partial.jsonl").read_text().splitlines()
+    assert [json.loads(line)["file"] for line in kept] == list(map(str, ants[: len(kept)]))
+    assert 0 < len(kept) < len(ants)
+    assert f"out.jsonl cannot be written (File too large): the {len(kept)} rows before" in table
+    assert "grid.png cannot be written (File too large)" in picture
+    assert not output.exists() and not grid.exists()
+
+
+def test_rows_that_an_earlier_run_left_are_replaced_by_force_alone(told, ants, tmp_path):
+    left = tmp_path / "out.partial.csv"
+    left.write_text("precious")
+    with pytest.raises(UserError, match=r"out\.partial\.csv exists.*--force"):
+        told(ants[0], f"--output={tmp_path / 'out.csv'}")
+    assert left.read_text() == "precious"
+    assert told(ants[0], f"--output={tmp_path / 'out.csv'}", "--force")[0] == 0
+    assert not left.exists()
+
+
 def test_a_bare_explain_does_not_swallow_the_picture_after_it(told, trained_run, ants):
     code, out, _ = told("--explain", ants[0])
     assert code == 0
@@ -145,6 +217,8 @@ def test_checkpoints_are_found_by_word_and_by_path(told, trained_run, ants, tmp_
         (["--checkpoint=ckpt-999"], "no such checkpoint; expected best, latest, or a path"),
         (["--workdir=nowhere"], "--workdir=nowhere holds no run"),
         (["--grid=tests.png/x.png"], "cannot be written"),
+        (["--explain=tests.png/x"], "cannot be written"),
+        ([f"--output={'x' * 300}.csv"], "cannot be written .File name too long"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(told, ants, monkeypatch, tmp_path, arguments, message):

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -23,6 +24,13 @@ def test_results_are_recorded_with_machine_versions_and_commit():
 
 def test_the_peak_memory_is_in_mib():
     assert 50 < runtime.peak_memory_mb() < 100_000
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("linux", 1024)])
+def test_the_system_decides_the_unit_in_which_it_tells_the_peak_memory(monkeypatch, platform, unit):
+    usage = types.SimpleNamespace(ru_maxrss=300 * 2**20 // unit)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert runtime.peak_memory_mb(usage) == 300
 
 
 def test_without_git_there_is_no_commit_and_no_error(monkeypatch, tmp_path):

@@ -56,10 +56,8 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
     Raises:
         UserError: no source gave the data set, or `data_dir` cannot be written.
     """
-    target = data_dir / NAME
     try:
-        if _holds_the_classes(data_dir):
-            return data_dir
+        target = folder_in(data_dir)
         if not target.exists():
             data_dir.mkdir(parents=True, exist_ok=True)
             with alone(data_dir / f".{NAME}.lock", progress):
@@ -76,6 +74,11 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
             "move it away, or name another folder with --data_dir=DIR"
         )
     return target
+
+
+def folder_in(data_dir: Path) -> Path:
+    """Where the unpacked data set is or will be: `data_dir` itself, or a folder in it."""
+    return data_dir if _holds_the_classes(data_dir) else data_dir / NAME
 
 
 def _holds_the_classes(folder: Path) -> bool:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy as np
 from lib import Progress
 from lib.config import Config, user_cache
 from lib.data import cats_and_dogs, drawn, splits
-from lib.data.leaks import find_leaks
+from lib.data.leaks import find_conflicts, find_leaks
 from lib.data.listing import Picture
+from lib.data.splits import Splits
 from lib.data.store import PictureStore, open_store
+from lib.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Subset:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def digests(self) -> list[str]:
+        """SHA-256 of each file, as hexadecimal digits."""
+        return [self.store.digests[row] for row in self.rows]
+
     def pixels(self, positions: np.ndarray) -> np.ndarray:
         """The pictures at these positions, uint8 [n, size, size, 3]."""
         return self.store.pixels(self.rows[positions])
@@ -52,7 +60,9 @@ class Dataset:
         test: pictures that results are quoted on.
         skipped: (name, reason) of each picture that was left out.
         leaks: pairs of names, in different splits, with the same content.
-        sha256: of what is in which split under which name: another string is another data set.
+        sha256: of `listed`: another string is another data set.
+        conflicts: pairs of names, in one split but in different classes, with the same content.
+        note: how the folder was read, on one line; empty where it goes without saying.
     """
 
     classes: tuple[str, ...]
@@ -62,22 +72,49 @@ class Dataset:
     skipped: tuple[tuple[str, str], ...]
     leaks: tuple[tuple[str, str], ...]
     sha256: str
+    conflicts: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+
+    @property
+    def listed(self) -> list[tuple[str, str, str]]:
+        """(split, name, SHA-256 of the file) of each picture, in order."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return [
+            (part, name, digest)
+            for part, subset in parts.items()
+            for name, digest in zip(subset.names, subset.digests, strict=True)
+        ]
+
+
+def require_outside(config: Config) -> None:
+    """Makes sure that the folder of a run is not inside of its data set, where it would be a class.
+
+    Raises:
+        UserError: it is.
+    """
+    data_dir = Path(config.data_dir)
+    if config.dataset == "cats_and_dogs":
+        folder, flag = cats_and_dogs.folder_in(data_dir), f"--data_dir={data_dir}"
+    elif config.dataset == "drawn":
+        folder, flag = drawn.folder_in(data_dir), f"--data_dir={data_dir}"
+    else:
+        folder, flag = Path(config.dataset), f"--dataset={config.dataset}"
+    if Path(os.path.realpath(config.workdir)).is_relative_to(os.path.realpath(folder)):
+        raise UserError(
+            f"--workdir={config.workdir} is inside of the data set, {flag}, and would be taken for"
+            " pictures; give a --workdir outside of it"
+        )
 
 
 def open_dataset(config: Config, progress: Progress) -> Dataset:
-    """Finds or fetches the data set of a run, splits it and checks every picture.
+    """Finds or fetches the data set of a run, checks its pictures and splits the good ones.
 
     Raises:
         UserError: the data set cannot be had, is not laid out as expected, or holds pictures that
             cannot be decoded (unless `config.bad_images` is "skip").
     """
-    chosen = splits.limited(
-        splits.split_folder(_folder(config, progress), config.seed),
-        config.train_limit,
-        config.eval_limit,
-    )
-    store = _store([*chosen.train, *chosen.validation, *chosen.test], config, progress)
-    chosen = splits.without(chosen, [name for name, _ in store.skipped])
+    listing = splits.list_folder(_folder(config, progress))
+    chosen, store = _choose(listing, config, progress)
     parts = {"train": chosen.train, "validation": chosen.validation, "test": chosen.test}
     digests = dict(zip(store.pictures, store.digests, strict=True))
     return Dataset(
@@ -85,8 +122,19 @@ def open_dataset(config: Config, progress: Progress) -> Dataset:
         **{part: _subset(chosen.classes, pictures, store) for part, pictures in parts.items()},
         skipped=store.skipped,
         leaks=tuple(find_leaks(parts, digests)),
-        sha256=_fingerprint(parts, digests),
+        sha256=fingerprint((part, p.name, digests[p]) for part in parts for p in parts[part]),
+        conflicts=tuple(find_conflicts(parts.values(), digests)),
+        note=listing.layout.note,
     )
+
+
+def list_classes_of(config: Config, progress: Progress) -> list[str]:
+    """The classes of a run's data set, which is fetched where it is missing; no picture is read.
+
+    Raises:
+        UserError: the data set cannot be had, or is not laid out as expected.
+    """
+    return list(splits.split_folder(_folder(config, progress), config.seed).classes)
 
 
 def open_test_set(
@@ -117,12 +165,38 @@ def _folder(config: Config, progress: Progress) -> Path:
     return Path(config.dataset)
 
 
+def _choose(
+    listing: splits.Listing, config: Config, progress: Progress
+) -> tuple[Splits, PictureStore]:
+    """Splits the pictures that can be decoded, and checks no more of them than are asked for.
+
+    Which pictures are good is known once they were decoded, and which of them are asked for once
+    they are split: so a split is tried with all that are not known to be bad, and where some turn
+    out to be, tried again without these. Without limits the second attempt is the last. With limits
+    each bad picture is replaced by the next of its class; only these are read.
+
+    Returns:
+        The splits, and a store of their pictures that has skipped every bad one met on the way.
+    """
+    store, sound, bad = None, frozenset(), []
+    while True:
+        chosen = splits.limited(
+            splits.split(listing, config.seed, bad), config.train_limit, config.eval_limit
+        )
+        wanted = [*chosen.train, *chosen.validation, *chosen.test]
+        if store is not None and sound.issuperset(wanted):
+            return chosen, store
+        store = _store([*wanted, *bad], config, progress)
+        sound = frozenset(store.pictures)
+        bad = [picture for picture in [*wanted, *bad] if picture not in sound]
+
+
 def _store(pictures: Sequence[Picture], config: Config, progress: Progress) -> PictureStore:
     return open_store(
         pictures,
         config.image_size,
         user_cache(),
-        config.memory_mb,
+        config.cache_mb,
         config.bad_images,
         progress,
     )
@@ -139,9 +213,9 @@ def _subset(classes: Sequence[str], pictures: Sequence[Picture], store: PictureS
     )
 
 
-def _fingerprint(parts: Mapping[str, Sequence[Picture]], digests: Mapping[Picture, str]) -> str:
+def fingerprint(listed: Iterable[tuple[str, str, str]]) -> str:
+    """SHA-256, as hexadecimal digits, of what is in which split: see `Dataset.listed`."""
     whole = hashlib.sha256()
-    for part, pictures in parts.items():
-        for picture in pictures:
-            whole.update(f"{part}/{picture.name}\0{digests[picture]}\n".encode())
+    for part, name, digest in listed:
+        whole.update(f"{part}/{name}\0{digest}\n".encode())
     return whole.hexdigest()

@@ -1,6 +1,6 @@
-"""Which pictures are, by their content, in more than one split."""
+"""Which pictures are, by their content, in more than one split, or in more than one class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lib.data.listing import Picture
 
@@ -31,3 +31,27 @@ def find_leaks(
         for picture in known:
             first_of.setdefault(digests[picture], picture)
     return leaks
+
+
+def find_conflicts(
+    splits: Iterable[Sequence[Picture]], digests: Mapping[Picture, str]
+) -> list[tuple[str, str]]:
+    """Finds pictures that are in one split twice, byte for byte, and in different classes.
+
+    Args:
+        splits: the pictures of each.
+        digests: each picture's content hash; pictures without one are passed over.
+
+    Returns:
+        Pairs of names. However often a content occurs in a split, each picture whose class is not
+        that of the first one is in one pair, with the first.
+    """
+    conflicts = []
+    for pictures in splits:
+        first_of: dict[str, Picture] = {}
+        for picture in pictures:
+            if picture in digests:
+                first = first_of.setdefault(digests[picture], picture)
+                if first.label != picture.label:
+                    conflicts.append((first.name, picture.name))
+    return conflicts

@@ -1,15 +1,38 @@
 """Which pictures a folder of class folders holds, and which class each of them shows."""
 
 import os
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from lib.errors import UserError
 
-# What file managers and archivers leave behind; a leading dot hides a name as well.
-_LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+# What systems, file managers and archivers leave in folders; a leading dot hides a name as well.
+_LEFT_BEHIND = re.compile(
+    "|".join(
+        (
+            # Windows
+            r"thumbs\.db|ehthumbs(_vista)?\.db|desktop\.ini|found\.\d{3}|indexervolumeguid",
+            r"system volume information|\$recycle\.bin|recycled|recycler",
+            # macOS, also where its files are shared or archived; Icon ends in a carriage return
+            r"icon[\r\uf00d]|__macosx|network trash folder|temporary items|desktop d[bf]",
+            r"thevolumesettingsfolder",
+            # Linux, Android
+            r"lost\+found|lost\.dir",
+            # Network storages: Synology, QNAP
+            r"@eadir|.*@syno(resource|eastream)|@tmp|@__thumb|@recycle|@recently-snapshot",
+            r"#recycle|#snapshot",
+            # Programs
+            r"picasa\.ini|zbthumbnail\.info|__pycache__",
+        )
+    ),
+    re.IGNORECASE,
+)
+_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -39,10 +62,28 @@ def subfolders(folder: Path) -> list[Path]:
         raise UserError(f"no such folder: '{folder}'; expected one with a folder for each class")
     if not folder.is_dir():
         raise UserError(f"'{folder}' is a file; expected a folder with a folder for each class")
-    return [Path(entry.path) for entry in _visible(folder) if entry.is_dir()]
+    return [Path(entry.path) for entry in _visible(folder) if _leads_to_folder(entry)]
 
 
-def list_classes(folder: Path, root: Path) -> dict[str, tuple[Picture, ...]]:
+def glance(folder: Path) -> tuple[frozenset[str], bool]:
+    """What lies directly inside a folder: the names of visible folders, and whether pictures do.
+
+    Pictures are told by their names here, so that tables and notes beside folders do not count.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    entries = _visible(folder)
+    # Links that cannot be followed are no folders here; what they are is said when all is listed.
+    folders = frozenset(entry.name for entry in entries if _is_folder(entry))
+    return folders, any(
+        entry.name not in folders and entry.name.lower().endswith(_SUFFIXES) for entry in entries
+    )
+
+
+def list_classes(
+    folder: Path, root: Path, leaving_aside: Collection[Path] = ()
+) -> dict[str, tuple[Picture, ...]]:
     """Lists the pictures of each class, however deep they lie inside the class's folder.
 
     Every visible file counts, whatever its extension: whether it is a picture is seen when it is
@@ -51,17 +92,24 @@ def list_classes(folder: Path, root: Path) -> dict[str, tuple[Picture, ...]]:
     Args:
         folder: holds one folder for each class, named after it.
         root: the data set's root, which the pictures' names are relative to.
+        leaving_aside: folders in it that are no classes.
 
     Returns:
-        Class name -> its pictures, both sorted by name; labels count the classes in this order.
+        Class name -> its pictures, sorted by name; labels count the classes in this order, which is
+        that of their names, or of their values where all names are numbers.
 
     Raises:
         UserError: there is no such folder, it holds fewer than two classes, or a class is empty.
     """
-    folders = subfolders(folder)
-    classes = sorted({_composed(path.name) for path in folders})
+    folders = [path for path in subfolders(folder) if path not in leaving_aside]
+    classes = _in_order({_composed(path.name) for path in folders})
     if len(classes) < 2:
         found = f"only one, '{classes[0]}'" if classes else "none"
+        if leaving_aside:
+            names = ", ".join(f"{path.name}/" for path in sorted(leaving_aside))
+            found += (
+                f" (and {names} without class folders, taken for test pictures: rename a class)"
+            )
         raise UserError(f"'{folder}' must hold two or more class folders, but there is {found}")
     pictures: dict[str, list[Picture]] = {name: [] for name in classes}
     for path in folders:
@@ -77,6 +125,17 @@ def list_classes(folder: Path, root: Path) -> dict[str, tuple[Picture, ...]]:
     return {name: tuple(sorted(found, key=_by_name)) for name, found in pictures.items()}
 
 
+def all_numbers(names: Collection[str]) -> bool:
+    """Whether every name is a decimal number, such as "10", "-1" or "0.5"."""
+    return all(_NUMBER.fullmatch(name) for name in names)
+
+
+def _in_order(names: Collection[str]) -> list[str]:
+    if all_numbers(names):
+        return sorted(names, key=lambda name: (Decimal(name), name))
+    return sorted(names)
+
+
 def _by_name(picture: Picture) -> tuple[str, Path]:
     return picture.name, picture.path  # the path decides where only Unicode forms differ
 
@@ -84,28 +143,71 @@ def _by_name(picture: Picture) -> tuple[str, Path]:
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [e for e in entries if e.name[0] != "." and e.name.lower() not in _LEFT_BEHIND]
+            return [
+                entry
+                for entry in entries
+                if entry.name[0] != "." and not _LEFT_BEHIND.fullmatch(entry.name)
+            ]
     except OSError as error:
         raise UserError(f"the folder '{folder}' cannot be read: {error.strerror}") from error
 
 
-def visible_files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry beside class folders is a folder, or a link to one.
+
+    Raises:
+        UserError: it is a link that leads nowhere, and may have stood for a class.
+    """
+    if entry.is_symlink():
+        try:
+            os.stat(entry)
+        except OSError as error:
+            raise UserError(
+                f"'{entry.path}' is a link that cannot be followed to '{os.readlink(entry)}'"
+                f" ({error.strerror}): repair or remove it"
+            ) from error
+    return _is_folder(entry)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one; a link that cannot be followed is none."""
+    # is_dir() of a link that leads to itself would raise.
+    return os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
+
+
+def visible_files(
+    folder: Path,
+    above: frozenset[Path] = frozenset(),
+    refused: Callable[[UserError], None] | None = None,
+) -> Iterator[Path]:
     """The visible files below a folder, however deep, in no particular order.
 
     Args:
         folder: where to look; links to folders are followed.
         above: folders on the way here, so that a link back to one is not.
+        refused: is told of each folder that cannot be read, whose files are then missing.
 
     Raises:
-        UserError: a folder cannot be read.
+        UserError: a folder cannot be read, and there is nobody to tell.
     """
     here = folder.resolve()
     if here in above:
         return
-    for entry in _visible(folder):
-        if entry.is_dir():
-            yield from visible_files(Path(entry.path), above | {here})
-        elif entry.is_file() or entry.is_symlink():  # a broken link is found out on decoding
+    try:
+        entries = _visible(folder)
+    except UserError as error:
+        if refused is None:
+            raise
+        refused(error)
+        return
+    for entry in entries:
+        if _is_folder(entry):
+            yield from visible_files(Path(entry.path), above | {here}, refused)
+        elif entry.is_symlink():
+            # A broken one is found out on decoding; one to a pipe would never be read to its end.
+            if os.path.isfile(entry) or not os.path.exists(entry):
+                yield Path(entry.path)
+        elif entry.is_file():
             yield Path(entry.path)
 
 

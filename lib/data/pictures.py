@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, WebPImagePlugin
+from PIL import GifImagePlugin, Image, ImageOps, WebPImagePlugin
 
 # Pillow loads the other formats by itself, with WebP only in a search through all its plugins.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", WebPImagePlugin.WebPImageFile.format)
@@ -30,8 +30,8 @@ def decode(data: bytes) -> Image.Image:
 
     Args:
         data: a JPEG, PNG, GIF, BMP or WebP file. Of an animation the first frame is taken,
-            transparent parts are laid on white, 16 bit grey is scaled to 8 bit, and a rotation
-            noted in EXIF is carried out.
+            transparent parts, and what a GIF's frame leaves open of its canvas, are laid on white,
+            16 bit grey is scaled to 8 bit, and a rotation noted in EXIF is carried out.
 
     Returns:
         A picture in mode RGB, of its own size.
@@ -47,6 +47,10 @@ def decode(data: bytes) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise _too_large(f"{width} x {height}")
         image.load()
+        if isinstance(image, GifImagePlugin.GifImageFile):
+            frame = image.dispose_extent
+            if frame != (0, 0, *image.size):
+                return _on_canvas(_in_rgb(image), frame)
         _set_upright(image)
         return _in_rgb(image)
     except (UnreadablePicture, MemoryError):
@@ -111,6 +115,18 @@ def _in_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", coloured.size, "white")
         image = Image.alpha_composite(white, coloured)
     return image.convert("RGB")
+
+
+def _on_canvas(image: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """Whitens what a GIF's first frame leaves open, where Pillow has some colour of the palette.
+
+    Args:
+        image: in mode RGB.
+        frame: left, upper, right and lower edge of what the frame covers, in pixels.
+    """
+    canvas = Image.new("RGB", image.size, "white")
+    canvas.paste(image.crop(frame), frame)
+    return canvas
 
 
 def _wide_grey_in_rgb(image: Image.Image) -> Image.Image:

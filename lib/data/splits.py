@@ -5,20 +5,36 @@ the picture's name, and the first of the ranking are held back. So it is the sam
 and on any machine, and no picture is ever in two splits.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.data.listing import Picture, list_classes, subfolders
+from lib.data.layout import PARTS, Layout, class_folders, find_layout
+from lib.data.listing import Picture, list_classes
 from lib.errors import UserError
 
 # Of class folders alone this part of each class is held back from training ...
 HELD_BACK = 1 / 4
 # ... and this part of what is held back, or of a given validation set, becomes the test set.
 TEST = 1 / 5
+# With a test set but no validation set, this part of each training class becomes the latter: as
+# much as of class folders alone.
+VALIDATION = 1 / 5
 
-_PARTS = ("train", "validation", "test")
+
+@dataclass(frozen=True)
+class Listing:
+    """Every picture of a data set, not split yet where its folders do not say how.
+
+    Attributes:
+        layout: how the folder is laid out.
+        pictures: part -> class name -> pictures; the same classes in every part.
+    """
+
+    layout: Layout
+    pictures: Mapping[str, Mapping[str, tuple[Picture, ...]]]
 
 
 @dataclass(frozen=True)
@@ -41,41 +57,97 @@ class Splits:
     test: tuple[Picture, ...]
 
 
-def split_folder(root: Path, seed: int) -> Splits:
-    """Splits a folder of pictures for training, validation and test.
+def list_folder(root: Path) -> Listing:
+    """Lists a folder of pictures, by class and, where there are folders for them, by part.
 
     Args:
-        root: either holds `train/`, `validation/` and optionally `test/` with the same class
-            folders in each, or class folders alone. Without `test/` a fifth of each class of the
-            validation set is taken for it, at least one picture of every class that has two.
-        seed: another seed makes another choice, and another order.
-
-    Returns:
-        Disjoint splits that together hold every picture of the folder.
+        root: either holds folders for training, validation and optionally test, with the same class
+            folders in each, or class folders alone; see `lib.data.layout`.
 
     Raises:
-        UserError: the folder is not laid out like this, or a class has too few pictures.
+        UserError: the folder is not laid out like this.
     """
-    folders = {path.name.lower(): path for path in subfolders(root)}
-    given = {part: folders[part] for part in _PARTS if part in folders}
-    if given:
-        return _split_given(root, given, seed)
+    layout = find_layout(root)
+    pictures = {
+        part: list_classes(folder, root, layout.left_aside) for part, folder in layout.parts.items()
+    }
+    for part, found in pictures.items():
+        names = [f"{layout.parts[each].relative_to(root).as_posix()}/" for each in ("train", part)]
+        _require_same_classes(names[0], pictures["train"], names[1], found)
+    return Listing(layout, pictures)
 
-    classes = list_classes(root, root)
-    train, validation, test = [], [], []
-    for name, pictures in classes.items():
-        held_back = max(2, round(len(pictures) * HELD_BACK))
-        if len(pictures) <= held_back:
+
+def split(listing: Listing, seed: int, bad: Collection[Picture] = ()) -> Splits:
+    """Splits the pictures of a data set for training, validation and test.
+
+    What the folders do not say is taken by rank from each class: with class folders alone (or a
+    training set alone) a quarter is held back, of which a fifth is for the test; with training and
+    test a fifth of the training set is held back for validation, as nothing may be chosen by a
+    given test set; with training and validation a fifth of the latter is for the test. Each split
+    gets at least one picture of a class, but test sets cut from a given validation set only of
+    classes that have two.
+
+    Args:
+        listing: of the data set.
+        seed: another seed makes another choice, and another order.
+        bad: pictures to leave out, such as those that cannot be decoded.
+
+    Returns:
+        Disjoint splits that together hold every other picture: those that the data set would have
+        without the bad ones.
+
+    Raises:
+        UserError: a class has too few pictures.
+    """
+    left_out = frozenset(bad)
+    ranked = {}
+    for part, by_class in listing.pictures.items():
+        ranked[part] = {}
+        for name, pictures in by_class.items():
+            sound = [picture for picture in pictures if picture not in left_out]
+            if not sound:
+                raise UserError(
+                    f"no picture of class '{name}' is left in the {part} set once the bad ones are"
+                    " left out; add good ones"
+                )
+            ranked[part][name] = _ranked(sound, seed)
+
+    if "validation" not in ranked:
+        for_test = "test" not in ranked
+        share, needed = (HELD_BACK, 2) if for_test else (VALIDATION, 1)
+        held_back = {}
+        for name, pictures in ranked["train"].items():
+            cut = max(needed, round(len(pictures) * share))
+            if len(pictures) <= cut:
+                uses = "training, validation and test" if for_test else "training and validation"
+                sound = " that can be decoded" if left_out else ""
+                raise UserError(
+                    f"class '{name}' has {_count(pictures)}{sound} but needs at least {cut + 1}: "
+                    f"one each for {uses}"
+                )
+            held_back[name], ranked["train"][name] = pictures[:cut], pictures[cut:]
+        ranked["validation"] = held_back
+    if "test" not in ranked:
+        whole = ranked["validation"]
+        if all(len(pictures) < 2 for pictures in whole.values()):
             raise UserError(
-                f"class '{name}' has {_count(pictures)} but needs at least {held_back + 1}: one "
-                f"each for training, validation and test"
+                f"'{listing.layout.parts['validation']}' has one picture a class, of which none "
+                f"can be spared for the test set; add pictures there, or a test/ folder"
             )
-        ranked = _ranked(pictures, seed)
-        for_test = max(1, round(held_back * TEST))
-        test.append(ranked[:for_test])
-        validation.append(ranked[for_test:held_back])
-        train.append(ranked[held_back:])
-    return Splits(tuple(classes), _mixed(train), _mixed(validation), _mixed(test))
+        cuts = {name: min(len(p) - 1, max(1, round(len(p) * TEST))) for name, p in whole.items()}
+        ranked["test"] = {name: p[: cuts[name]] for name, p in whole.items()}
+        ranked["validation"] = {name: p[cuts[name] :] for name, p in whole.items()}
+    classes = tuple(listing.pictures["train"])
+    return Splits(classes, *(_mixed(list(ranked[part].values())) for part in PARTS))
+
+
+def split_folder(root: Path, seed: int) -> Splits:
+    """Lists and splits a folder of pictures none of which is bad; see `split`.
+
+    Raises:
+        UserError: the folder is not laid out as expected, or a class has too few pictures.
+    """
+    return split(list_folder(root), seed)
 
 
 def list_set(root: Path, classes: Sequence[str]) -> tuple[Picture, ...]:
@@ -91,9 +163,15 @@ def list_set(root: Path, classes: Sequence[str]) -> tuple[Picture, ...]:
     Raises:
         UserError: the folder cannot be listed, or a class is unknown or missing.
     """
-    found = list_classes(root, root)
+    found = list_classes(class_folders(root), root)
     _require_same_classes("the trained model", classes, f"'{root}'", found)
-    return _mixed(list(found.values()))
+    # A run that was begun when numbers stood in the order of words has other labels.
+    return _mixed(
+        [
+            [dataclasses.replace(picture, label=label) for picture in found[name]]
+            for label, name in enumerate(classes)
+        ]
+    )
 
 
 def limited(splits: Splits, train_limit: int | None, eval_limit: int | None) -> Splits:
@@ -110,53 +188,6 @@ def limited(splits: Splits, train_limit: int | None, eval_limit: int | None) -> 
         splits.validation[:eval_limit],
         splits.test[:eval_limit],
     )
-
-
-def without(splits: Splits, names: Collection[str]) -> Splits:
-    """Leaves out the pictures of these names, such as those that cannot be decoded.
-
-    Raises:
-        UserError: a split would lose the last picture of a class.
-    """
-    dropped = frozenset(names)
-    kept = {}
-    for part in _PARTS:
-        pictures = getattr(splits, part)
-        kept[part] = tuple(p for p in pictures if p.name not in dropped)
-        for label in {p.label for p in pictures} - {p.label for p in kept[part]}:
-            raise UserError(
-                f"no picture of class '{splits.classes[label]}' is left in the {part} set once "
-                f"the bad ones are left out; add good ones"
-            )
-    return Splits(splits.classes, **kept)
-
-
-def _split_given(root: Path, given: Mapping[str, Path], seed: int) -> Splits:
-    for part in ("train", "validation"):
-        if part not in given:
-            raise UserError(
-                f"'{root}' holds {' and '.join(f'{p}/' for p in given)} but no {part}/; expected "
-                f"train/, validation/ and optionally test/, or class folders alone"
-            )
-    listed = {part: list_classes(folder, root) for part, folder in given.items()}
-    classes = tuple(listed["train"])
-    for part in listed:
-        _require_same_classes("train/", classes, f"{part}/", listed[part])
-
-    ranked = {
-        part: [_ranked(pictures, seed) for pictures in listed[part].values()] for part in listed
-    }
-    if "test" not in ranked:
-        whole = ranked["validation"]
-        if all(len(pictures) < 2 for pictures in whole):
-            raise UserError(
-                f"'{given['validation']}' has one picture a class, of which none can be spared "
-                f"for the test set; add pictures there, or a test/ folder"
-            )
-        cuts = [min(len(p) - 1, max(1, round(len(p) * TEST))) for p in whole]
-        ranked["test"] = [p[:cut] for p, cut in zip(whole, cuts, strict=True)]
-        ranked["validation"] = [p[cut:] for p, cut in zip(whole, cuts, strict=True)]
-    return Splits(classes, *(_mixed(ranked[part]) for part in _PARTS))
 
 
 def _require_same_classes(

@@ -1,77 +1,61 @@
-"""How the pixels of any picture are had at once: checked and decoded early, remembered on disk.
+"""How the pixels of any picture are read quickly: checked and decoded early, remembered on disk.
 
 Opening a store reads every file once, in parallel: hashed, decoded, resized. What was found is kept
-in the cache as one ZIP file, whose members carry checksums:
+in the cache (`lib/data/cache.py`): of each file its status, the digest of its bytes and what is
+wrong with it, and the pixels of as many as fit the budget. A batch is read from there, by way of
+the system's memory and not of the program's; what is not there is decoded again: the same bits.
 
-    pixels        uint8 [pictures, size, size, 3], where this fits the memory budget
-    index.json    where in the file the pixels begin; and of each picture's file: path -> size and
-                  time, digest of its bytes, what is wrong with it
-
-A batch is read from there, by way of the system's memory and not of the program's. The next start
-finds both and decodes only the files that have changed since. A cache that is damaged in any way
-is made anew.
+The next start reads only the files whose status has changed. The status of a file is its size, both
+of its times and its inode. The time of modification alone would not do: programs that turn pictures
+or copy them set it back. The time of the status (ctime) cannot be set: on every POSIX system it
+moves with each write, renaming, new link or change of rights. Where it or the inode changes though
+the content does not (a backup made hard links; FAT and FUSE number files anew at each mount), the
+digest tells, and nothing is decoded. Two cases are left: a file system without a ctime of its own
+(FAT, sshfs), on which a file is changed in place and its size and time are set back; and a network
+file system that hands out an old status for a few seconds.
 """
 
 import contextlib
 import hashlib
-import json
 import os
-import zipfile
+import platform
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import PIL
+from PIL import features
 
 from lib import Progress, faults
-from lib.atomic import replacing
+from lib.ahead import ahead
+from lib.data.cache import CachedSet, Index, PictureCache
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
 from lib.runtime import cores, release_memory
 
 # To be raised whenever the same file would give other pixels or another verdict than before.
-_VERSION = 2
+_VERSION = 3
 
 _THREADS = cores()
+
+# Within the resolution of its times (2 s on FAT) a file may change without a change of its status:
+# what was changed so shortly before it was read is read again at the next start.
+_SETTLED_NS = 2 * 10**9
 
 
 class _Checked(NamedTuple):
     """What is known of a file since it was last read."""
 
-    size: int
-    mtime_ns: int
+    status: list[int] | None
+    """As of `_status`; None where the file is to be read again at the next start."""
     digest: str
     """SHA-256 of the bytes; empty if they could not be read."""
     fault: str
     """Why it is not a picture; empty if it is one."""
-
-
-class _Kept(NamedTuple):
-    """The pixels of all pictures, in a cache file that stays open: it may be replaced meanwhile."""
-
-    file: BinaryIO
-    begins: int
-    shape: tuple[int, int, int, int]
-
-    def rows(self, places: np.ndarray) -> np.ndarray:
-        """Reads those of some pictures, int [n]; any number of threads may do so at once."""
-        batch = np.empty((len(places), *self.shape[1:]), np.uint8)
-        for place, row in zip(places, batch, strict=True):
-            offset = self.begins + int(place) * row.nbytes
-            try:
-                whole = os.preadv(self.file.fileno(), [row], offset) == row.nbytes
-            except OSError as error:
-                raise UserError(f"{self._what} cannot be read: {error.strerror}") from error
-            if not whole:
-                raise UserError(f"{self._what} were cut short; start the run again")
-        return batch
-
-    @property
-    def _what(self) -> str:
-        return f"the decoded pictures in '{Path(self.file.name).parent}'"
 
 
 class PictureStore:
@@ -82,6 +66,7 @@ class PictureStore:
         digests: SHA-256 of each one's file, as hexadecimal digits, in the same order.
         skipped: (name, reason) of each picture that was left out.
         size: the side of the pictures, in pixels.
+        cached: of how many pictures the pixels are in the cache.
     """
 
     def __init__(
@@ -89,7 +74,7 @@ class PictureStore:
         pictures: Sequence[Picture],
         size: int,
         checked: dict[str, _Checked],
-        kept: _Kept | None,
+        cache: CachedSet,
     ):
         sound = [p for p in pictures if not checked[_key(p)].fault]
         self.pictures = tuple(sound)
@@ -98,15 +83,16 @@ class PictureStore:
             (p.name, checked[_key(p)].fault) for p in pictures if checked[_key(p)].fault
         )
         self.size = size
-        self._kept = kept  # its rows are in the order of `checked`
-        if kept is None:
-            self._threads = ThreadPoolExecutor(_THREADS, "decode")
-        else:
-            place = {path: i for i, path in enumerate(checked)}
-            self._places = np.array([place[_key(p)] for p in sound], np.intp)
+        self._cache = cache  # its places are in the order of `checked`
+        place = {path: i for i, path in enumerate(checked)}
+        self._places = np.array([place[_key(p)] for p in sound], np.intp)
+        self.cached = sum(cache.index.checksums[place] is not None for place in self._places)
+        self._threads = ThreadPoolExecutor(_THREADS, "decode")
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """Returns the pixels of some pictures, from the cache or decoded now: the same bits.
+
+        Any number of threads may ask at once.
 
         Args:
             rows: int [n], indices into `pictures`.
@@ -115,14 +101,17 @@ class PictureStore:
             uint8 [n, size, size, 3], the caller's own.
 
         Raises:
-            UserError: a file that has to be decoded now has changed since the store was opened, or
-                the cache can no longer be read.
+            UserError: a file that has to be decoded now has changed since the store was opened.
         """
-        if self._kept is not None:
-            return self._kept.rows(self._places[rows])
-        batch = np.empty((len(rows), self.size, self.size, 3), np.uint8)
-        for i, decoded in enumerate(self._threads.map(self._decode_again, rows)):
-            batch[i] = decoded
+        places = self._places[rows]
+        batch, whole = self._cache.read(places)
+        if whole.all():
+            return batch
+        lacking = np.flatnonzero(~whole)
+        decoded = self._threads.map(self._decode_again, rows[lacking])
+        for i, pixels in zip(lacking, decoded, strict=True):
+            batch[i] = pixels
+            self._cache.mend(places[i], pixels)
         return batch
 
     def _decode_again(self, row: int) -> np.ndarray:
@@ -140,7 +129,7 @@ def open_store(
     pictures: Sequence[Picture],
     size: int,
     cache_dir: Path,
-    memory_mb: int,
+    cache_mb: int,
     on_bad: Literal["stop", "skip"],
     progress: Progress,
 ) -> PictureStore:
@@ -153,10 +142,12 @@ def open_store(
         pictures: in the order in which the rows are to be numbered.
         size: the side of the square that each is resized to, in pixels.
         cache_dir: its folder `pictures/` keeps what was found; two processes may share it.
-        memory_mb: budget in MiB; pixels that fit are kept, otherwise none of them is and each
-            picture is decoded whenever it is asked for.
+        cache_mb: budget in MiB of all that is in that folder. The pixels of as many pictures as
+            fit are kept, in the order of their paths, and each other one is decoded whenever it is
+            asked for.
         on_bad: whether pictures that cannot be decoded stop everything or are left out.
-        progress: told of the files that have to be read.
+        progress: told of the files that have to be read, or of the wait for another process that
+            reads them.
 
     Returns:
         The store of the pictures that can be decoded.
@@ -166,122 +157,101 @@ def open_store(
             cannot be written.
     """
     paths = sorted({_key(picture) for picture in pictures})
-    shape = (len(paths), size, size, 3)
-    fits = np.prod(shape, dtype=np.int64) <= memory_mb * 2**20
-    cache = cache_dir / "pictures" / f"{_fingerprint(paths, size)}.zip"
-
-    checked, kept = _recall(cache, shape if fits else None)
-    changed = [i for i, path in enumerate(paths) if not _unchanged(path, checked.get(path))]
-    if changed:
-        pixels = None
-        if fits:
-            pixels = kept.rows(np.arange(len(paths))) if kept else np.zeros(shape, np.uint8)
-
-        def check(i: int) -> _Checked:
-            faults.point("decode")
-            return _check(paths[i], size, pixels[i] if fits else None)
-
-        with (
-            progress("checking pictures", len(changed), "pictures") as advance,
-            ThreadPoolExecutor(_THREADS, "decode") as threads,
-            # Closed first: an interrupt then drops the files still waiting.
-            contextlib.closing(threads.map(check, changed)) as results,
-        ):
-            for i, result in zip(changed, results, strict=True):
-                checked[paths[i]] = result
-                advance(1)
-        if any(checked[paths[i]].digest for i in changed):
-            kept = _remember(cache, checked, pixels)
-        del pixels
-        release_memory()
-
-    store = PictureStore(pictures, size, {path: checked[path] for path in paths}, kept)
+    cache = PictureCache(
+        cache_dir / "pictures",
+        _fingerprint(paths, size),
+        len(paths),
+        (size, size, 3),
+        cache_mb * 2**20,
+    )
+    # Looked at before it is opened: an open set could not be changed by another process.
+    index = cache.peek()
+    opened = cache.open() if index and _is_current(cache, paths, index) else None
+    if opened and opened.index != index:  # another process was quicker: to be looked at again
+        opened.close()
+        opened = None
+    if opened is None:
+        with cache.updating(progress) as opened:
+            _update(opened, paths, size, progress)
+    checked = {path: _Checked(*note) for path, note in zip(paths, opened.index.notes, strict=True)}
+    store = PictureStore(pictures, size, checked, opened)
     if store.skipped and (on_bad == "stop" or not store.pictures):
         raise UserError(_complaint(store.skipped, len(pictures)))
     return store
 
 
-def _check(path: str, size: int, row: np.ndarray | None) -> _Checked:
-    """Reads and decodes a file; its pixels go into `row`, uint8 [size, size, 3], where given."""
+def _is_current(cache: PictureCache, paths: Sequence[str], index: Index) -> bool:
+    checked = [_Checked(*note) for note in index.notes]
+    return all(map(_unchanged, paths, checked)) and cache.is_settled(
+        index, [not each.fault for each in checked]
+    )
+
+
+def _update(opened: CachedSet, paths: Sequence[str], size: int, progress: Progress) -> None:
+    """Reads the files that have changed, and those whose pixels can be kept and are not yet."""
+    known = [_Checked(*note) if note else None for note in opened.index.notes]
+
+    def check(i: int) -> _Checked:
+        faults.point("decode")
+        return _check(paths[i], size, known[i], i, opened)
+
+    work = [
+        i
+        for i, path in enumerate(paths)
+        if not _unchanged(path, known[i]) or (opened.lacks(i) and not known[i].fault)
+    ]
+    if not work:
+        return
+    with (
+        progress("checking pictures", len(work), "pictures") as advance,
+        # Closed first: an interrupt then drops the files still waiting.
+        contextlib.closing(ahead(check, work, results=16 * _THREADS, threads=_THREADS)) as results,
+    ):
+        for i, result in zip(work, results, strict=True):
+            opened.index.notes[i] = list(result)
+            advance(1)
+    release_memory()
+
+
+def _check(path: str, size: int, known: _Checked | None, place: int, opened: CachedSet) -> _Checked:
+    """Reads a file, and decodes it unless it is the one that is known; its pixels are kept."""
     try:
-        found = os.stat(path)
+        status = _status(path)  # before the bytes: what changes in between is read again
         data = Path(path).read_bytes()
     except OSError as error:
-        # No file has this size: it is tried again at each start, since what is in the way (a right,
-        # a network) may go without leaving a trace in the file's size and time.
-        return _Checked(-1, -1, "", f"cannot be read: {error.strerror}")
-    fault = ""
+        # It is tried again at each start, since what is in the way (a right, a network) may go
+        # without leaving a trace in the file's status.
+        opened.forget(place)
+        return _Checked(None, "", f"cannot be read: {error.strerror}")
+    _, modified, changed, _ = status
+    if time.time_ns() - max(modified, changed) < _SETTLED_NS:
+        status = None
+    digest = hashlib.sha256(data).hexdigest()
+    if known and known.digest == digest and (known.fault or not opened.lacks(place)):
+        return _Checked(status, digest, known.fault)
+    opened.forget(place)
     try:
         image = decode(data)
-        if row is not None:
-            row[...] = resize(image, size)
     except UnreadablePicture as error:
-        fault = str(error)
-    return _Checked(found.st_size, found.st_mtime_ns, hashlib.sha256(data).hexdigest(), fault)
+        return _Checked(status, digest, str(error))
+    if opened.keeps(place):
+        opened.put(place, resize(image, size))
+    return _Checked(status, digest, "")
+
+
+def _status(path: str) -> list[int]:
+    # Not the number of the device: network and removable disks get another at each mount.
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
 def _unchanged(path: str, checked: _Checked | None) -> bool:
-    if checked is None:
+    if checked is None or checked.status is None:
         return False
     try:
-        found = os.stat(path)
+        return _status(path) == checked.status
     except OSError:
         return False  # reading it will say what is wrong
-    return (found.st_size, found.st_mtime_ns) == (checked.size, checked.mtime_ns)
-
-
-def _recall(
-    cache: Path, shape: tuple[int, int, int, int] | None
-) -> tuple[dict[str, _Checked], _Kept | None]:
-    """Takes from the cache what is known; nothing is, unless it has all that is asked for.
-
-    Args:
-        cache: the file.
-        shape: of the pixels; None if they are not wanted, but only the verdicts.
-    """
-    try:
-        with contextlib.ExitStack() as unless_kept:
-            file = unless_kept.enter_context(open(cache, "rb"))
-            with zipfile.ZipFile(file) as archive:
-                index = json.loads(archive.read("index.json"))
-                checked = {path: _Checked(*values) for path, values in index["files"].items()}
-                if shape is None:
-                    return checked, None
-                # Reads all of it in parts, and compares the checksums.
-                if archive.testzip() or archive.getinfo("pixels").file_size != np.prod(shape):
-                    return {}, None
-            unless_kept.pop_all()
-            return checked, _Kept(file, index["pixels_begin"], shape)
-    except FileNotFoundError:
-        return {}, None
-    except Exception:
-        # A damaged file can make any layer of the reading trip, and whatever it was, the cure is
-        # the same: it is only a cache, the pictures themselves are read again, and shown to be.
-        return {}, None
-
-
-def _remember(cache: Path, checked: dict[str, _Checked], pixels: np.ndarray | None) -> _Kept | None:
-    """Writes the cache, and opens the pixels in the very file that was written."""
-    try:
-        with replacing(cache) as temporary, contextlib.ExitStack() as unless_kept:
-            file = unless_kept.enter_context(open(temporary, "w+b"))
-            with zipfile.ZipFile(file, "w") as archive:
-                index = {"files": checked}
-                if pixels is not None:
-                    with archive.open("pixels", "w", force_zip64=True) as member:
-                        index["pixels_begin"] = file.tell()
-                        member.write(pixels)
-                archive.writestr("index.json", json.dumps(index))
-            if pixels is None:
-                return None
-            file.flush()
-            unless_kept.pop_all()
-            return _Kept(file, index["pixels_begin"], pixels.shape)
-    except OSError as error:
-        raise UserError(
-            f"decoded pictures cannot be kept in '{cache.parent}': {error.strerror}; make it "
-            f"writable, make room, or set XDG_CACHE_HOME to another folder"
-        ) from error
 
 
 def _key(picture: Picture) -> str:
@@ -289,8 +259,9 @@ def _key(picture: Picture) -> str:
 
 
 def _fingerprint(paths: Sequence[str], size: int) -> str:
-    """Names a set of files at one size, as decoded by this very version."""
-    whole = "\0".join([str(_VERSION), PIL.__version__, str(size), *paths])
+    """Names a set of files at one size, as decoded by this very version on this kind of machine."""
+    decoder = [PIL.__version__, str(features.version("libjpeg_turbo")), platform.machine()]
+    whole = "\0".join([str(_VERSION), *decoder, str(size), *paths])
     return hashlib.sha256(os.fsencode(whole)).hexdigest()[:24]
 
 

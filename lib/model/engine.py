@@ -70,9 +70,7 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
     if kind == "auto" and on_processor:
         begun = _graph(begin, tf.TensorSpec((1, *backbone.input_shape[1:])))
         ended = _graph(end, _any_number_of(begun))
-        # Where there is a suffix, its step is waited for, and the next batch's prefix is not yet.
-        prefix = interpreted(begun, ended, threads, give_way=trained_from is not None)
-        return Engine(prefix, _any_number_of(ended), suffix)
+        return Engine(interpreted(begun, ended, threads), _any_number_of(ended), suffix)
     graph = _graph(lambda pictures: end(begin(pictures)), tf.TensorSpec(backbone.input_shape))
     return Engine(
         lambda pictures: graph(tf.cast(pictures, tf.float32)), _any_number_of(graph), suffix

@@ -1,14 +1,12 @@
-"""The fastest executor that TensorFlow has for a frozen network on a processor."""
+"""LiteRT, the successor of TensorFlow Lite: the fastest executor of a frozen network on a CPU."""
 
-import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from lib.runtime import quietly, release_memory
 
@@ -19,9 +17,8 @@ def interpreted(
     wide: tf.types.experimental.ConcreteFunction,
     narrow: tf.types.experimental.ConcreteFunction,
     threads: int,
-    give_way: bool,
 ) -> Callable[[np.ndarray | tf.Tensor], tf.Tensor]:
-    """Two graphs in a row, run by TensorFlow Lite's XNNPACK, which is faster than TensorFlow.
+    """Two graphs in a row, run by LiteRT's XNNPACK, which is faster than TensorFlow.
 
     Wide feature maps are computed picture by picture, as they then stay in the processor's cache;
     narrow ones of some pictures at once, as there the weights are larger than the maps. Each group
@@ -32,21 +29,22 @@ def interpreted(
         wide: a picture [1, ...] to its feature map.
         narrow: such feature maps [n, ...] to features.
         threads: processor threads.
-        give_way: whether other threads of this machine go first, where the system knows of that.
 
     Returns:
         Pictures [n, ...] to features; to be called by as many threads at once as like.
     """
-    idle: SimpleQueue[list[tf.lite.Interpreter]] = SimpleQueue()
+    idle: SimpleQueue[list[Interpreter]] = SimpleQueue()
     with quietly():
         programs = [
             tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
             for graph in (wide, narrow)
         ]
         for _ in range(threads):
-            idle.put([_interpreter(program) for program in programs])
+            idle.put([interpreter(program, threads=1) for program in programs])
     release_memory()
-    workers = ThreadPoolExecutor(threads, "interpreter", _step_back if give_way else None)
+    # They keep the process's priority: beside a busy machine a lower one would get them next to
+    # nothing, and training waits for them.
+    workers = ThreadPoolExecutor(threads, "interpreter")
 
     def compute(pictures: np.ndarray) -> np.ndarray:
         pair = first, second = idle.get()  # never waits: there is a pair for each worker
@@ -65,23 +63,26 @@ def interpreted(
     return features
 
 
-def _step_back() -> None:
-    """Gives the calling thread the lowest priority."""
-    if sys.platform == "linux":  # elsewhere, it is not threads that have one
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+def interpreter(program: bytes, threads: int) -> Interpreter:
+    """Makes the interpreter of a program that `tf.lite.TFLiteConverter` wrote.
+
+    Args:
+        program: the content of a `.tflite` file.
+        threads: processor threads of an operation.
+
+    Returns:
+        The interpreter, its tensors allocated.
+    """
+    made = Interpreter(model_content=program, num_threads=threads)
+    made.allocate_tensors()
+    return made
 
 
-def _interpreter(program: bytes) -> tf.lite.Interpreter:
-    interpreter = tf.lite.Interpreter(model_content=program, num_threads=1)
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def _run(interpreter: tf.lite.Interpreter, features: np.ndarray) -> np.ndarray:
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+def _run(program: Interpreter, features: np.ndarray) -> np.ndarray:
+    (source,), (target,) = program.get_input_details(), program.get_output_details()
     if len(features) != source["shape"][0]:
-        interpreter.resize_tensor_input(source["index"], features.shape)
-        interpreter.allocate_tensors()
-    interpreter.set_tensor(source["index"], np.asarray(features, np.float32))
-    interpreter.invoke()
-    return interpreter.get_tensor(target["index"])
+        program.resize_tensor_input(source["index"], features.shape)
+        program.allocate_tensors()
+    program.set_tensor(source["index"], np.asarray(features, np.float32))
+    program.invoke()
+    return program.get_tensor(target["index"])

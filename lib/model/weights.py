@@ -2,14 +2,16 @@
 
 import warnings
 from pathlib import Path
-
-import keras
+from typing import TYPE_CHECKING
 
 from lib import Progress
 from lib.alone import alone
 from lib.config import user_cache, weight_file
 from lib.download import DownloadError, discard, download
 from lib.errors import UserError
+
+if TYPE_CHECKING:  # weights are fetched before Keras and TensorFlow are started
+    import keras
 
 EMBEDDED = Path(__file__).parent / "embedded" / "mobilenet_v2_0.35_96_drawn.weights.h5"
 
@@ -24,7 +26,7 @@ ANSWER_WITHIN = 7.0  # seconds
 
 
 def load_pretrained(
-    backbone: keras.Model,
+    backbone: "keras.Model",
     weights: str,
     alpha: float,
     progress: Progress,
@@ -40,14 +42,9 @@ def load_pretrained(
     Raises:
         UserError: there is no such file, it cannot be read, or it is of another network.
     """
-    if weights == "none":
+    path = fetch(weights, alpha, backbone.input_shape[1], progress)
+    if path is None:
         return
-    if weights == "drawn":
-        path = EMBEDDED
-    elif weights == "imagenet":
-        path = _imagenet(alpha, backbone.input_shape[1], progress)
-    else:
-        path = weight_file(weights)
     try:
         with warnings.catch_warnings():
             # Of a file that does not fit Keras warns layer by layer before it raises.
@@ -64,6 +61,27 @@ def load_pretrained(
             f" ({_first_sentence(error)}): give the --alpha that the file was made with, or another"
             " file"
         ) from error
+
+
+def fetch(weights: str, alpha: float, size: int, progress: Progress) -> Path | None:
+    """The file of the backbone's first weights, downloaded where that is needed; None for "none".
+
+    Args:
+        weights: "imagenet", "drawn", "none", or the path of a weight file without top.
+        alpha: width multiplier of the backbone.
+        size: of the pictures, in pixels.
+        progress: how a download is reported.
+
+    Raises:
+        UserError: there is no such file, or it cannot be downloaded.
+    """
+    if weights == "none":
+        return None
+    if weights == "drawn":
+        return EMBEDDED
+    if weights == "imagenet":
+        return _imagenet(alpha, size, progress)
+    return weight_file(weights)
 
 
 def _first_sentence(error: Exception) -> str:

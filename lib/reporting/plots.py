@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
@@ -20,6 +21,8 @@ from PIL import Image
 from lib.atomic import replacing
 from lib.reporting.history import Epoch, phase_starts
 from lib.reporting.judged import percent
+
+matplotlib.rcdefaults()  # and not what a `matplotlibrc` of this folder or user says
 
 WIDTH = 8.0  # inches
 DPI = 100

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TextIO
@@ -16,6 +17,8 @@ BAR_WIDTH = 24
 # things too, on the thread that may hold the lock already, hence the reentrant one.
 _lock = threading.RLock()
 _bars: list["_Bar"] = []
+_texts: deque[tuple[str, TextIO]] = deque()
+_writing = False
 
 
 @contextlib.contextmanager
@@ -66,7 +69,7 @@ def say(line: str, stream: TextIO | None = None) -> None:
         if _bars:
             _bars[-1].erase()
         line = line.encode(encoding, "backslashreplace").decode(encoding)
-        print(line, file=stream, flush=True)
+        _write(f"{line}\n", stream)
         if _bars:
             _bars[-1].draw(monotonic())
 
@@ -81,6 +84,24 @@ def duration(seconds: float) -> str:
     else:
         large, small, names = *divmod(round(whole / 60), 60), ("h", "min")
     return f"{large} {names[0]}" + (f" {small} {names[1]}" if small else "")
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Writes at once, or, called by a signal handler in the middle of a write, right after it.
+
+    A stream raises RuntimeError where a write interrupts another. To be called under the lock.
+    """
+    global _writing
+    _texts.append((text, stream))
+    while _texts and not _writing:
+        _writing = True
+        try:
+            if _texts:  # A handler that came just before may have written them.
+                text, stream = _texts.popleft()
+                stream.write(text)
+                stream.flush()
+        finally:
+            _writing = False
 
 
 class _Bar:
@@ -112,18 +133,17 @@ class _Bar:
             return
         self.shown = now
         if not terminal:
-            print(self.status(now), file=sys.stderr, flush=True)
+            _write(f"{self.status(now)}\n", sys.stderr)
             return
         # The last column stays empty: some terminals wrap as soon as it is written.
         room = _columns() - 1
         line = self.status(now, room)[:room]
-        print("\r" + line.ljust(self.on_screen), end="", file=sys.stderr, flush=True)
-        self.on_screen = len(line)
+        before, self.on_screen = self.on_screen, len(line)
+        _write("\r" + line.ljust(before), sys.stderr)
 
     def erase(self) -> None:
         if self.on_screen:
-            blank = "\r" + " " * self.on_screen + "\r"
-            print(blank, end="", file=sys.stderr, flush=True)
+            _write("\r" + " " * self.on_screen + "\r", sys.stderr)
             self.on_screen = 0
 
     def status(self, now: float, room: int = 0) -> str:

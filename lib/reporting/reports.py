@@ -210,7 +210,8 @@ class Reports:
         }
         page = html(run, history, rows, result, judged, explain, self._plot("augmentation"))
         with replacing(self._folder / REPORT) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+            # A path may hold bytes that are not UTF-8.
+            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
     def close(self) -> None:
         """Writes what is left."""

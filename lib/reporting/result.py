@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TextIO
 
 from lib.atomic import replacing
 
@@ -56,6 +56,23 @@ def write_predictions(path: Path, rows: Iterable[tuple[str, str, str, float]]) -
     write_csv(path, header, ((*words, repr(float(probability))) for *words, probability in rows))
 
 
+class UnixLines:
+    """What `csv` writes to so that rows end in LF while names with CR or LF in them are quoted.
+
+    With LF as its line terminator `csv` leaves CR unquoted, which readers take for a row's end.
+
+    Args:
+        file: a text file opened with newline="".
+    """
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def write(self, row: str) -> None:
+        """Writes a whole row, as `csv` hands it over."""
+        self._file.write(row.removesuffix("\r\n") + "\n")
+
+
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Writes a table as CSV in UTF-8.
 
@@ -65,7 +82,7 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) 
         replacing(path) as temporary,
         open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(UnixLines(file), lineterminator="\r\n")
         writer.writerow(header)
         writer.writerows(rows)
 

@@ -1,5 +1,6 @@
 """What TensorBoard shows: curves, pictures and texts without a seam, however often a run stops."""
 
+import contextlib
 import io
 import os
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from lib import faults
 from lib.atomic import replacing
+from lib.literal import literal
 
 SPLITS = ("train", "validation", "test")
 
@@ -59,11 +61,14 @@ class Summaries:
     """
 
     def __init__(self, folder: Path, resume_step: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        # To be read by TensorFlow until `close`, as its writers look for their files again.
+        self._literal = contextlib.ExitStack()
+        self._folder = folder = self._literal.enter_context(literal(folder))
         self._points = {split: _keep_until(folder / split, resume_step) for split in SPLITS}
         self._writers = {
             split: tf.summary.create_file_writer(str(folder / split)) for split in SPLITS
         }
-        self._folder = folder
 
     def describe(self, name: str, text: str, flags: Mapping[str, bool | float | str]) -> None:
         """Says what the run is, once a start.
@@ -83,10 +88,14 @@ class Summaries:
         _keep_until(self._folder, resume_step=-1)  # of an earlier start, with other flags perhaps
         writer = tf.summary.create_file_writer(str(self._folder))
         with writer.as_default(step=0):
-            tf.summary.text("configuration", text)
+            tf.summary.text("configuration", _utf8(text))
+            shown = {
+                flag: _utf8(value) if isinstance(value, str) else value
+                for flag, value in flags.items()
+            }
             for summary in (
                 custom_scalar.pb(Layout(category=charts)),
-                hparams.hparams_pb(flags, trial_id=name),
+                hparams.hparams_pb(shown, trial_id=_utf8(name)),
             ):
                 tf.summary.experimental.write_raw_pb(summary.SerializeToString())
         writer.close()
@@ -165,8 +174,9 @@ class Summaries:
 
     def close(self) -> None:
         """Writes what is left and closes the files."""
-        for writer in self._writers.values():
-            writer.close()
+        with self._literal:
+            for writer in self._writers.values():
+                writer.close()
 
     def __enter__(self) -> "Summaries":
         return self
@@ -183,6 +193,11 @@ class Summaries:
             return False
         self._points[split].add((tag, step))
         return True
+
+
+def _utf8(text: str) -> str:
+    """The text with what UTF-8 cannot hold, the odd byte of a path, as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _multiline(tag: str) -> MultilineChartContent:

@@ -20,6 +20,7 @@ from lib import faults
 from lib.atomic import replacing
 from lib.config import setting
 from lib.errors import UserError, reason
+from lib.literal import literal
 from lib.reporting.progress import say
 
 _NAME = "ckpt"
@@ -67,8 +68,27 @@ def load_checkpoint(path: Path, **objects: Any) -> None:
     Raises:
         AssertionError, ValueError, tf.errors.OpError: it is of other objects, or damaged.
     """
-    status = tf.train.Checkpoint(**objects).restore(str(path)).expect_partial()
-    status.assert_existing_objects_matched()
+    with literal(path.parent) as folder:
+        status = tf.train.Checkpoint(**objects).restore(str(folder / path.name)).expect_partial()
+        status.assert_existing_objects_matched()
+
+
+def names_in(path: Path, of: str) -> set[str]:
+    """What a checkpoint holds of one of the objects that were saved in it.
+
+    Args:
+        path: of the checkpoint, without suffix.
+        of: the name under which the object was saved.
+
+    Returns:
+        The names of the object's attributes.
+
+    Raises:
+        tf.errors.OpError: it is damaged.
+    """
+    with literal(path.parent) as folder:
+        keys = [key.split("/") for key, _ in tf.train.list_variables(str(folder / path.name))]
+    return {names[1] for names in keys if names[0] == of}
 
 
 class Checkpoints:
@@ -148,7 +168,8 @@ class Checkpoints:
             faults.point(f"{self._folder.name}:begin")
             if manifest.exists():
                 manifest.replace(withdrawn)
-            self._manager(checkpoint).save(checkpoint_number=step)
+            with literal(self._folder) as folder:
+                self._manager(checkpoint, folder).save(checkpoint_number=step)
             faults.point(f"{self._folder.name}:data")
             digests = {file.name: _digest(file) for file in _files(path)}
             if self._keep == 1:  # the one before goes: this one must survive a power cut
@@ -174,14 +195,19 @@ class Checkpoints:
             ) from error
         return path
 
-    def _manager(self, checkpoint: TracedCheckpoint) -> tf.train.CheckpointManager:
-        """TensorFlow's manager, told what is there: its own file about that may be damaged."""
-        finished = [str(path) for path in reversed(self._finished())]
+    def _manager(self, checkpoint: TracedCheckpoint, folder: Path) -> tf.train.CheckpointManager:
+        """TensorFlow's manager, told what is there: its own file about that may be damaged.
+
+        Args:
+            checkpoint: what it is to write.
+            folder: that of the checkpoints, as TensorFlow can read it.
+        """
+        finished = [str(folder / path.name) for path in reversed(self._finished())]
         if finished:
-            tf.compat.v1.train.update_checkpoint_state(str(self._folder), finished[-1], finished)
+            tf.compat.v1.train.update_checkpoint_state(str(folder), finished[-1], finished)
         # It would remove the oldest before the newest has its manifest, so it keeps all.
         return tf.train.CheckpointManager(
-            checkpoint, str(self._folder), max_to_keep=None, checkpoint_name=_NAME
+            checkpoint, str(folder), max_to_keep=None, checkpoint_name=_NAME
         )
 
     def _remove_superseded(self, step: int) -> None:

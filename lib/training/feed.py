@@ -1,6 +1,6 @@
 """What the network is fed: step number to features and labels, computed ahead of the loop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from lib.data.dataset import Subset
 from lib.data.examples import Examples, one_hot_targets, target_columns
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine
+from lib.reporting.progress import bar
 
 
 class Batch(NamedTuple):
@@ -124,6 +125,18 @@ class EvaluationFeed:
         starts = range(0, len(self._subset), self._batch_size)
         batches = ahead(self._batch, starts)
         return self._keeping(batches) if self._fits else batches
+
+    def prepare(self, heed: Callable[[], None]) -> None:
+        """Computes now what is kept, so that the first pass takes no longer than the next.
+
+        Args:
+            heed: raises `Stopped` when the run was asked to stop; called between batches.
+        """
+        if self._fits and not self._kept:
+            with bar("validation features", self.examples, "pictures") as advance:
+                for batch in self:
+                    advance(len(batch.labels))
+                    heed()
 
     def _batch(self, start: int) -> EvaluationBatch:
         positions = np.arange(start, min(start + self._batch_size, len(self._subset)))

@@ -57,8 +57,25 @@ def _begin(built: BuiltPhase) -> None:
     run.reports.layers(name, layer_table(run.network), built.first_step)
     graph = built.train_step.get_concrete_function().graph
     run.reports.graph(name, graph, built.first_step)
-    # Building is no epoch's time, or the next ones would be expected to take as long.
+    _prepare(built)
+    # Preparing is no epoch's time, or the next ones would be expected to take as long.
     built.clock.book(training=False)
+
+
+def _prepare(built: BuiltPhase) -> None:
+    """Does what the first epoch would need longer for than the next: changes no state.
+
+    TensorFlow compiles a graph when it is run first, and features of validation are kept.
+    """
+    state = built.run.state
+    step = int(state.step)
+    (batch,) = built.training.batches(step, step + 1)
+    built.evaluation_step(batch.features)
+    state.failed_step.assign(step)  # so that the step computes all and changes nothing
+    built.train_step(*batch, step)
+    state.failed_step.assign(-1)
+    if state.journal.history:  # Else there is an evaluation before the first epoch.
+        built.validation.prepare(built.run.stop.heed)
 
 
 def _evaluate_untrained(built: BuiltPhase) -> None:
@@ -66,6 +83,7 @@ def _evaluate_untrained(built: BuiltPhase) -> None:
     built.clock.book(training=False)
     _show(built, validation)
     _write_down(built, Epoch.untrained(validation.loss, validation.accuracy))
+    built.clock.book(training=False)  # The first checkpoint is compiled, too.
 
 
 def _train_epoch(built: BuiltPhase) -> None:

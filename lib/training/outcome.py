@@ -10,6 +10,7 @@ from typing import Any
 from lib import faults, run_folder
 from lib.config import Config
 from lib.data.dataset import Subset
+from lib.errors import reason
 from lib.model.freezing import Row, first_trained, freeze, layer_table
 from lib.model.gradcam import make_gradcam
 from lib.model.network import weights_sha256
@@ -103,7 +104,8 @@ def evaluate_best(
 ) -> None:
     """Measures the best checkpoint of a run on a set, prints it and writes `evaluation.json`.
 
-    The figures go into the folder `evaluation`.
+    Then come the figures, into the folder `evaluation`, and the rival: that one of them cannot be
+    had costs nothing of what there is.
 
     Args:
         folder: of the run.
@@ -119,14 +121,18 @@ def evaluate_best(
     """
     best = open_trained(folder, config, subset.classes, "best")
     evaluation = evaluate_trained(best, subset, stop)
-    for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(best.network)):
-        plots.save(figure, folder / "evaluation" / f"{name}.png")
-        release_memory()  # A figure refers to itself, so it would stay while others are drawn.
     found = {"directory": directory, "step": best.step, **summary(evaluation, subset.classes)}
     say(_sentence(directory or "Test set", evaluation, best.step))
+    write_json(folder / "evaluation.json", found)
+    for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(best.network)):
+        try:
+            plots.save(figure, folder / "evaluation" / f"{name}.png")
+        except OSError as error:
+            say(f"warning: the figure {name} could not be written ({reason(error)})")
+        release_memory()  # A figure refers to itself, so it would stay while others are drawn.
     if rival:
         found["against"] = _compared(evaluation, rival, stop)
-    write_json(folder / "evaluation.json", found)
+        write_json(folder / "evaluation.json", found)
 
 
 def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib import faults, plugins, run_folder, runtime
-from lib.config import Config, weight_file
-from lib.data.dataset import Dataset, open_dataset
+from lib.config import Config
+from lib.data.dataset import Dataset, list_classes_of, open_dataset
+from lib.model.weights import fetch
 from lib.reporting.progress import bar
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
-    import keras
+    from lib.model.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +23,14 @@ class Parts:
         config: what the run is.
         before: what it was at its last start; None for a new one.
         plugins: the digest of each.
-        backbone: with its first weights.
+        network: with its first weights.
         dataset: its pictures.
     """
 
     config: Config
     before: run_folder.Saved | None
     plugins: Mapping[str, str]
-    backbone: "keras.Model"
+    network: "Network"
     dataset: Dataset
 
 
@@ -42,14 +43,24 @@ def open_parts(folder: Path, config: Config) -> Parts:
     before = run_folder.saved(folder)
     config = run_folder.continued(folder, config, before)
     if not config.from_run:
-        weight_file(config.weights)  # missed now, and not when it is read
+        # Missed now, and not when it is read.
+        fetch(config.weights, config.alpha, config.image_size, bar)
+    classes = list_classes_of(config, bar)
 
     faults.point("tensorflow")
-    # Not before: it takes seconds, and much of what can be wrong has been said by then.
+    # It takes seconds, so that most of what can be wrong has been said by then; reading all
+    # pictures may take minutes, so that what TensorFlow must be asked for is asked before.
     runtime.start(config.threads, config.seed)
+    from lib.training import resume
+    from lib.training.run import build_network
+
     digests = plugins.load(config.plugin)
     if before:
         run_folder.require_same(folder, before.facts, {"plugins": digests})
-    from lib.training.run import open_backbone
-
-    return Parts(config, before, digests, open_backbone(config), open_dataset(config, bar))
+        resume.require_same_phases(folder, config, before)
+    network = build_network(config, len(classes))
+    resume.find_other(config, classes, before)
+    dataset = open_dataset(config, bar)
+    if before:
+        run_folder.require_same_pictures(folder, before, dataset)
+    return Parts(config, before, digests, network, dataset)

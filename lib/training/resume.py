@@ -1,13 +1,17 @@
 """Where a run goes on from, and whether it may."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
 
 from lib.config import Config, Phase, setting
 from lib.errors import UserError
 from lib.model.network import Network, weights_sha256
-from lib.run_folder import Saved, saved
-from lib.training.checkpoints import Checkpoints, load_checkpoint
+from lib.run_folder import Saved, of_another_version, saved
+from lib.training.checkpoints import Checkpoints, load_checkpoint, names_in
 from lib.training.early_stopping import epochs_of, is_finished
 from lib.training.state import State
 
@@ -17,7 +21,23 @@ def finished_phase(folder: Path, name: str) -> Checkpoints:
     return Checkpoints(folder / "phases" / name, keep=1)
 
 
-def restore(network: Network, state: State, folder: Path, config: Config) -> Path | None:
+def newest(folder: Path, config: Config, set_aside: bool = True) -> Path | None:
+    """The checkpoint that a run goes on from, without suffix; None where it has none.
+
+    It is the newest good one, else that at the end of the last phase that is finished.
+
+    Args:
+        folder: of the run.
+        config: of the run at its last start.
+        set_aside: whether damaged ones are, see `Checkpoints.newest_good`.
+    """
+    path = Checkpoints(folder / "checkpoints", config.keep_checkpoints).newest_good(set_aside)
+    for phase in reversed(config.phases):
+        path = path or finished_phase(folder, phase.name).newest_good(set_aside)
+    return path
+
+
+def restore(network: Network, state: State, folder: Path, before: Saved) -> Path | None:
     """Brings weights and state to where the run stands, and says which checkpoint that is.
 
     In this order:
@@ -28,20 +48,48 @@ def restore(network: Network, state: State, folder: Path, config: Config) -> Pat
 
     Args:
         network: to be given the weights.
-        state: to be moved on.
+        state: to be brought to where the run stands.
         folder: of the run.
-        config: of the run at its last start.
+        before: the run at its last start.
 
     Returns:
         The checkpoint, which also holds the optimizer of the phase in the first two cases; None in
         the last two.
+
+    Raises:
+        UserError: it is of another version.
     """
-    path = Checkpoints(folder / "checkpoints", config.keep_checkpoints).newest_good()
-    for phase in reversed(config.phases):
-        path = path or finished_phase(folder, phase.name).newest_good()
+    path = newest(folder, before.config)
     if path is not None:
-        load_checkpoint(path, model=network.model, state=state)
+        load_checkpoint(path, model=network.model)
+        load_state(path, state, before.made_by)
     return path
+
+
+def load_state(path: Path, state: State, made_by: Mapping[str, Any]) -> None:
+    """Brings the state to what a checkpoint holds of it.
+
+    Args:
+        path: of the checkpoint, without suffix.
+        state: of a run.
+        made_by: what the checkpoint's run was made by; see `lib.run_folder.Saved`.
+
+    Raises:
+        UserError: the checkpoint was written by a version with another `State` or `Epoch`.
+    """
+    found = names_in(path, "state")
+    expected = {name for name, value in vars(state).items() if isinstance(value, tf.Variable)}
+    if found != expected:
+        strange = [f"without {name}" for name in sorted(expected - found)]
+        strange += [f"with {name}" for name in sorted(found - expected)]
+        raise of_another_version(f"the checkpoint {path} has a state {', '.join(strange)}", made_by)
+    load_checkpoint(path, state=state)
+    try:
+        _ = state.journal
+    except (ValueError, TypeError, KeyError) as error:
+        raise of_another_version(
+            f"the checkpoint {path} has other epochs ({error})", made_by
+        ) from error
 
 
 def other_run(
@@ -66,14 +114,41 @@ def other_run(
     """
     if config.from_run is None:
         return {"from_sha256": None}
-    received = setting("from_run", config.from_run)
+    path = find_other(config, classes, before)
+    if path is None:
+        return {"from_sha256": before.facts["from_sha256"]}
+    load_checkpoint(path, model=network.model)
+    return {"from_sha256": weights_sha256(network.model.variables)}
+
+
+def find_other(config: Config, classes: list[str], before: Saved | None) -> Path | None:
+    """The checkpoint of another run that a run begins with.
+
+    Args:
+        config: says in `from_run` and `from_phase` which that is, if any.
+        classes: of this run.
+        before: what this run was at its last start; None for a new one.
+
+    Returns:
+        Its path, without suffix; None where none is needed, or no more.
+
+    Raises:
+        UserError: that run has not finished that phase, or its network does not fit.
+    """
+    if config.from_run is None:
+        return None
     asked = (config.from_run, config.from_phase)
     own = Checkpoints(Path(config.workdir) / "checkpoints", config.keep_checkpoints)
     if before and (before.flags["from_run"], before.flags["from_phase"]) == asked and own.exist():
-        # The run has taken the network over: the other run may be gone by now.
-        return {"from_sha256": before.facts["from_sha256"]}
-    source = require_other(config)
+        return None  # The run has taken the network over: the other run may be gone by now.
+    source, received = Path(config.from_run), setting("from_run", config.from_run)
+    if source.resolve() == Path(config.workdir).resolve():
+        raise UserError(
+            f"{received} is this run's own {setting('workdir')}; give another of the two"
+        )
     other = saved(source)
+    if other is None:
+        raise UserError(f"{received} holds no run; give the folder of one")
     mine = {"classes": classes, "alpha": config.alpha, "image_size": config.image_size}
     theirs = {name: (other.facts | other.flags).get(name) for name in mine}
     for name, value in mine.items():
@@ -83,25 +158,7 @@ def other_run(
                 " for its network to fit; give another run, or train that phase here"
             )
     path = finished_phase(source, config.from_phase).newest_good(set_aside=False)
-    load_checkpoint(path, model=network.model)
-    return {"from_sha256": weights_sha256(network.model.variables)}
-
-
-def require_other(config: Config) -> Path:
-    """The folder of the run that `from_run` names.
-
-    Raises:
-        UserError: there is none, it is this very run, or it has not finished the phase.
-    """
-    source, received = Path(config.from_run), setting("from_run", config.from_run)
-    if source.resolve() == Path(config.workdir).resolve():
-        raise UserError(
-            f"{received} is this run's own {setting('workdir')}; give another of the two"
-        )
-    other = saved(source)
-    if other is None:
-        raise UserError(f"{received} holds no run; give the folder of one")
-    if not finished_phase(source, config.from_phase).exist():
+    if path is None:
         names = [phase.name for phase in other.config.phases]
         finished = [name for name in names if finished_phase(source, name).exist()]
         raise UserError(
@@ -110,7 +167,24 @@ def require_other(config: Config) -> Path:
             f" {setting('workdir', source)} {setting('phase', config.from_phase)}, or give another"
             f" as {setting('from_phase')}"
         )
-    return source
+    return path
+
+
+def require_same_phases(folder: Path, config: Config, before: Saved) -> None:
+    """Whether the phases that have begun are those that are asked for, found out early.
+
+    Args:
+        folder: of the run.
+        config: what is asked for now.
+        before: what the run was at its last start.
+
+    Raises:
+        UserError: they are not.
+    """
+    state, path = State(), newest(folder, before.config, set_aside=False)
+    if path is not None:
+        load_state(path, state, before.made_by)
+        require_continuable(folder, config, before.config, state)
 
 
 def require_continuable(folder: Path, config: Config, before: Config, state: State) -> None:

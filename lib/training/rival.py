@@ -42,6 +42,24 @@ def open_rival(
     Raises:
         UserError: there is no run in the folder, or it tells other classes apart.
     """
+    other = require_rival(folder, run)
+    config = dataclasses.replace(other.config, workdir=str(folder))
+    seen = 0
+    if own and other.facts["data_sha256"] != run.facts["data_sha256"]:
+        dataset = open_dataset(config, progress)
+        known = {*dataset.train.digests, *dataset.validation.digests}
+        seen = sum(digest in known for digest in subset.digests)
+    if config.image_size != subset.store.size:
+        subset = resized(subset, config, progress)
+    return Rival(folder, config, subset, seen)
+
+
+def require_rival(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
+    """What another run's `config.json` says, with which a run is to be compared.
+
+    Raises:
+        UserError: there is no run in the folder, or it tells other classes apart.
+    """
     other = run_folder.saved(folder)
     if other is None:
         raise UserError(f"--against={folder} holds no run; give the folder of one")
@@ -50,16 +68,4 @@ def open_rival(
             f"--against={folder} tells {', '.join(other.facts['classes'])} apart, this run"
             f" {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
         )
-    config = dataclasses.replace(other.config, workdir=str(folder))
-    seen = 0
-    if own and other.facts["data_sha256"] != run.facts["data_sha256"]:
-        dataset = open_dataset(config, progress)
-        known = {*_digests(dataset.train), *_digests(dataset.validation)}
-        seen = sum(digest in known for digest in _digests(subset))
-    if config.image_size != subset.store.size:
-        subset = resized(subset, config, progress)
-    return Rival(folder, config, subset, seen)
-
-
-def _digests(subset: Subset) -> list[str]:
-    return [subset.store.digests[row] for row in subset.rows]
+    return other

@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from lib import run_folder
@@ -80,19 +79,17 @@ class Run:
         return steps_per_epoch(len(self.dataset.train), self.config.batch_size)
 
 
-def open_backbone(config: Config) -> keras.Model:
-    """The backbone of a run, with its first weights.
+def build_network(config: Config, classes: int) -> Network:
+    """The network of a run, with its first weights.
 
     Raises:
         UserError: the configuration cannot be trained, or the weights cannot be had or do not fit.
     """
     backbone = build_backbone(config.image_size, config.alpha)
-    require_trainable(config, backbone)  # before a download
-    if config.from_run:
-        resume.require_other(config)
-    else:
+    require_trainable(config, backbone, classes)
+    if not config.from_run:
         load_pretrained(backbone, config.weights, config.alpha, bar)
-    return backbone
+    return build(backbone, classes, config.dropout, config.seed)
 
 
 @contextlib.contextmanager
@@ -108,8 +105,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
     Raises:
         UserError: the configuration cannot be trained, or is not that of the run.
     """
-    config, dataset, before = parts.config, parts.dataset, parts.before
-    network = build(parts.backbone, len(dataset.classes), config.dropout, config.seed)
+    config, network, dataset, before = parts.config, parts.network, parts.dataset, parts.before
     facts = {
         "plugins": dict(parts.plugins),
         "classes": list(dataset.classes),
@@ -128,9 +124,9 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
     restored = None
     if before:
         run_folder.require_same(folder, before.facts, facts)
-        restored = resume.restore(network, state, folder, before.config)
-        resume.require_continuable(folder, config, before.config, state)
+        restored = resume.restore(network, state, folder, before)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
+    run_folder.list_pictures(folder, dataset)
     run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lib import run_folder
 from lib.config import Config, resolved, setting
+from lib.data.dataset import require_outside
 from lib.reporting.progress import say
 from lib.training.parts import open_parts
 from lib.training.stopping import StopRequest
@@ -43,15 +44,21 @@ def train(
     names = [phase.name for phase in config.phases]
     phases = config.phases if until == "all" else config.phases[: names.index(until) + 1]
     folder = Path(config.workdir)
+    require_outside(config)  # before it is made
     say(f"Training {' and '.join(phase.name for phase in phases)} in {folder}")
     with run_folder.locked(folder):
         parts = open_parts(folder, config)
         run_folder.report_findings(folder, parts.dataset)
+        from lib.training.early_stopping import is_finished
         from lib.training.loop import train_phase
         from lib.training.outcome import finish
         from lib.training.run import open_run
 
         with open_run(folder, parts, started, stop) as run:
+            history = run.state.journal.history
+            missing = [phase.name for phase in phases[:-1] if not is_finished(phase, history)]
+            if until != "all" and missing:
+                say(f"This run has no finished {missing[0]} yet: it is trained first")
             for phase in phases:
                 train_phase(run, phase)
             finish(run)
@@ -79,12 +86,10 @@ def suggest_rate(config: Config, name: str, stop: StopRequest | None = None) -> 
     folder = Path(config.workdir)
     say(f"Trying learning rates for the phase {name} of {folder}; nothing of the run changes")
     parts = open_parts(folder, config)
-    from lib.model.network import build
     from lib.reporting import plots
     from lib.training import rate_finder, resume
 
-    config, dataset = parts.config, parts.dataset
-    network = build(parts.backbone, len(dataset.classes), config.dropout, config.seed)
+    config, network, dataset = parts.config, parts.network, parts.dataset
     resume.other_run(network, config, list(dataset.classes), parts.before)
     rate_finder.load_beginning(network, config, config.phase(name), folder)
     stop.defer()

@@ -7,14 +7,20 @@ import keras
 
 from lib.config import Config, setting
 from lib.data.augmentation import Augmentation
+from lib.data.examples import target_columns
 from lib.errors import UserError
 from lib.model.freezing import first_trained
 from lib.training.losses import make_loss
 from lib.training.optimizers import build_optimizer, make_schedule
 
 
-def require_trainable(config: Config, backbone: keras.Model) -> None:
+def require_trainable(config: Config, backbone: keras.Model, classes: int) -> None:
     """Builds once what the configuration names.
+
+    Args:
+        config: what the run is.
+        backbone: of its network.
+        classes: how many there are.
 
     Raises:
         UserError: it names an operation, loss, optimizer, schedule or layer that there is not, or
@@ -22,7 +28,7 @@ def require_trainable(config: Config, backbone: keras.Model) -> None:
     """
     Augmentation(config.augment, config.seed)
     with _given("loss", config.loss):
-        make_loss(config.loss, columns=1)
+        make_loss(config.loss, columns=target_columns(classes))
     for phase in config.phases:
         with _given(f"{phase.name}_schedule", phase.schedule):
             schedule = make_schedule(phase.schedule, max(1, phase.epochs), phase.learning_rate)

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lib.config import Config
+from lib.config import Config, expanded
 from lib.errors import UserError
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze
 from lib.model.network import Network, build, build_backbone
+from lib.run_folder import saved
 from lib.training.averages import Averages
 from lib.training.checkpoints import Checkpoints, load_checkpoint
 from lib.training.feed import filled_up
 from lib.training.losses import answers
-from lib.training.resume import finished_phase
+from lib.training.resume import finished_phase, load_state
 from lib.training.state import State
 from lib.training.steps import make_evaluation_step
 
@@ -92,11 +93,13 @@ def load_trained(
         checkpoint: its path, without suffix.
 
     Raises:
-        UserError: the checkpoint is damaged, or of another network.
+        UserError: the checkpoint is damaged, or of another network or version.
     """
     state = State()
+    run = saved(checkpoint.parent.parent)
     try:
-        load_checkpoint(checkpoint, model=network.model, state=state)
+        load_checkpoint(checkpoint, model=network.model)
+        load_state(checkpoint, state, run.made_by if run else {})
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"the checkpoint {checkpoint} cannot be read: it is damaged, or of another network than"
@@ -124,7 +127,7 @@ def _found(folder: Path, config: Config, checkpoint: str) -> Path:
             f"--workdir={folder} holds no {checkpoint} checkpoint yet: train it first, for an epoch"
             " at least"
         )
-    path = Path(checkpoint).expanduser()
+    path = expanded(checkpoint)
     for candidate in (path, path.with_suffix("")) if path.name else ():
         if candidate.with_name(f"{candidate.name}.index").is_file():
             return candidate

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from lib import streams
 from lib.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that puts what is wrong into one line, as `train.py` does."""
 
-    def __init__(self, prog: str, description: str):
+    def __init__(self, prog: str, doc: str | None):
+        # None where Python was told to leave docstrings out.
+        description = doc and doc.splitlines()[0]
         super().__init__(f"python -m {prog}", description=description, allow_abbrev=False)
 
     def add_run(self) -> None:
@@ -47,6 +50,7 @@ def run(name: str, main: Callable[[], int]) -> NoReturn:
         name: the module that is run.
         main: does the work and returns the exit code.
     """
+    streams.fill()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(main())

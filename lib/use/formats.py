@@ -2,9 +2,11 @@
 
 Each takes pictures as levels from 0 to 255, and gives the probability of each class. The names of
 the classes travel along: in the outputs of a SavedModel, else as `labels.txt`, both beside the
-model and inside its file, which is also a ZIP archive.
+model and inside its file, which is also a ZIP archive. There a name is a line, with a line end or
+backslash in it written as in Python.
 """
 
+import contextlib
 import dataclasses
 import tempfile
 import zipfile
@@ -21,10 +23,14 @@ from lib.data.pictures import decode, resize
 from lib.runtime import quietly
 from lib.training.losses import predicted_classes, probabilities
 from lib.training.trained import Trained
-from lib.use.preprocessing import decoded, resized, resized_by_matrices
+from lib.use.preprocessing import decoded_and_resized, resized, resized_by_matrices
 
 LABELS = "labels.txt"
+_LEVELS = (tf.uint8, tf.int32, tf.int64, tf.float16, tf.float32, tf.float64)
 _KERAS, _TFLITE = "model.keras", "model.tflite"
+
+# What would end a line, and the backslash that says so; all else is as it is, blanks too.
+_ONE_LINE = {ord(end): repr(end)[1:-1] for end in "\\\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +53,18 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
 
     `pictures` takes uint8 [n, height, width, 3] of any size, `encoded` string [n], the bytes of
     files. Both return `class` string [n], `probabilities` float32 [n, classes] and `class_names`
-    string [n, classes].
+    string [n, classes]; `encoded` also `refused` string [n], empty, or why this picture was not
+    read: then its class is empty too, and its probabilities are no numbers. It reads what
+    `lib.data.pictures.decode` reads, but for packed BMP files, GIF files whose first frame does not
+    fill them or that are turned by XMP, and EXIF of unusual kinds.
+
+    What is loaded can also be called itself, with integers or floats from 0 to 255, or strings.
     """
     size, model = trained.config.image_size, trained.network.model
     names = tf.constant(trained.classes)
 
-    def outputs(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    def outputs(pictures):
         logits = model(pictures, training=False)
         return {
             "class": tf.gather(names, predicted_classes(logits)),
@@ -66,16 +78,26 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "encoded")])
     def encoded(encoded):
-        return outputs(
-            tf.map_fn(
-                lambda data: resized(decoded(data)[tf.newaxis], size)[0],
-                encoded,
-                fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
-            )
-        )
+        squares, refused = decoded_and_resized(encoded, size)
+        told, sound = outputs(squares), refused == ""
+        return told | {
+            "class": tf.where(sound, told["class"], ""),
+            "probabilities": tf.where(sound[:, tf.newaxis], told["probabilities"], np.nan),
+            "refused": refused,
+        }
 
+    @tf.function
+    def call(given):
+        return encoded(given) if given.dtype == tf.string else outputs(resized(given, size))
+
+    for dtype in _LEVELS:
+        call.get_concrete_function(tf.TensorSpec((None, None, None, 3), dtype))
+    call.get_concrete_function(tf.TensorSpec((None,), tf.string))
+    module = _module(model)
+    module.__call__ = call
+    module.serve = call  # the name that Keras looks for
     signatures = {"serving_default": pictures, "pictures": pictures, "encoded": encoded}
-    tf.saved_model.save(_module(model), str(folder), signatures)
+    tf.saved_model.save(module, str(folder), signatures)
     _write_labels(trained, folder)
 
 
@@ -98,29 +120,47 @@ def load_saved_model(folder: Path, _: Config) -> list[WayIn]:
 
 
 def write_keras(trained: Trained, folder: Path) -> None:
-    """Writes `model.keras`, of Keras' own layers: uint8 [n, height, width, 3] to probabilities."""
-    size = trained.config.image_size
-    pictures = keras.Input((None, None, 3), dtype="uint8", name="pictures")
-    scaled = keras.layers.Resizing(size, size, "bilinear", antialias=True)(pictures)
-    logits = trained.network.model(keras.ops.round(scaled))
+    """Writes `model.keras`, of Keras' own layers: [n, height, width, 3] to probabilities.
+
+    It takes levels from 0 to 255, integers or floats. With `training=True`, as in `fit`, dropout is
+    at work, and batch normalisation stays in inference mode, as in the run: its layers are frozen.
+    """
+    size, model = trained.config.image_size, trained.network.model
+    pictures = keras.Input((None, None, 3), dtype="float32", name="pictures")
+    # No layer: `keras.layers.Resizing` is in training mode unless told otherwise, and so would be
+    # the layers behind it.
+    scaled = keras.ops.image.resize(pictures, (size, size), "bilinear", antialias=True)
+    logits = model(keras.ops.round(scaled), training=False)
     if logits.shape[1] == 1:
         both = [keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)]
         outputs = keras.layers.Concatenate(name="probabilities")(both)
     else:
         outputs = keras.layers.Softmax(name="probabilities")(logits)
-    keras.Model(pictures, outputs, name="thaw").save(folder / _KERAS)
+    exported = keras.Model(pictures, outputs, name="thaw")
+    with _frozen_normalisation(trained.network.backbone):
+        exported.save(folder / _KERAS)
     _write_labels(trained, folder, _KERAS)
+
+
+@contextlib.contextmanager
+def _frozen_normalisation(backbone: keras.Model) -> Iterator[None]:
+    layers = [one for one in backbone.layers if isinstance(one, keras.layers.BatchNormalization)]
+    before = [layer.trainable for layer in layers]
+    for layer in layers:
+        layer.trainable = False
+    try:
+        yield
+    finally:
+        for layer, trainable in zip(layers, before, strict=True):
+            layer.trainable = trainable
 
 
 def load_keras(folder: Path, _: Config) -> list[WayIn]:
     """Loads what `write_keras` wrote."""
     model = keras.models.load_model(folder / _KERAS)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
-    def run(pictures):
-        return model(pictures, training=False)
-
-    return [WayIn("pictures", _levels, lambda batch: run(batch).numpy()[0])]
+    # Called plainly, as a person does.
+    run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+    return [WayIn("pictures", _levels, lambda batch: run(batch.astype(np.float32)).numpy()[0])]
 
 
 def write_tflite(
@@ -130,7 +170,8 @@ def write_tflite(
 
     `pictures` takes uint8 [1, height, width, 3] of any size, `resized` uint8 [1, size, size, 3],
     which is faster. Both return `probabilities`, float32 [1, classes]. With "int8" there is only
-    the latter, as resizing in 8 bits would lose too much.
+    the latter, as resizing in 8 bits would lose too much. Who calls it without a signature gives a
+    picture of any size too, and says of which by `resize_tensor_input` (int8: as it is).
 
     Args:
         trained: the run.
@@ -205,8 +246,8 @@ def _levels(data: bytes) -> np.ndarray:
 
 def _write_labels(trained: Trained, folder: Path, model: str | None = None) -> None:
     """Writes the names of the classes, one a line, and into the model's file where it is one."""
-    text = "".join(f"{' '.join(name.split())}\n" for name in trained.classes)
-    (folder / LABELS).write_text(text, encoding="utf-8")
+    text = "".join(f"{name.translate(_ONE_LINE)}\n" for name in trained.classes)
+    (folder / LABELS).write_bytes(text.encode())
     if model:
         with zipfile.ZipFile(folder / model, "a") as archive:
             archive.writestr(LABELS, text)

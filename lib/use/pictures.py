@@ -31,33 +31,36 @@ class Read(NamedTuple):
     fault: str
 
 
-def named_files(arguments: Iterable[str], standard_input: BinaryIO) -> Iterator[Path | UserError]:
+def named_files(
+    arguments: Iterable[str], standard_input: BinaryIO | None
+) -> Iterator[Path | UserError]:
     """Lists the files that arguments name: themselves, or all visible ones below a folder, sorted.
 
     Args:
         arguments: of the command line; "-" stands for names on standard input, one a line.
-        standard_input: where these come from.
+        standard_input: where these come from; None where it was closed.
 
     Yields:
         Paths; an error in the place of a folder that cannot be read, or in which there is nothing.
     """
     for argument in arguments:
         if argument == "-":
+            if standard_input is None:
+                yield UserError("- stands for names on standard input, but that is closed")
+                continue
             lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in standard_input)
             names = [line for line in lines if line]
         else:
             names = [argument]
         for name in names:
-            path = Path(name)
-            yield from _files_of(path) if path.is_dir() else [path]
+            # Path.is_dir raises for a name that is too long, or in a folder that is closed to us.
+            yield from _files_of(Path(name)) if os.path.isdir(name) else [Path(name)]
 
 
-def _files_of(folder: Path) -> list[Path] | list[UserError]:
-    try:
-        files = sorted(visible_files(folder))
-    except UserError as error:
-        return [error]
-    return files or [UserError(f"the folder '{folder}' holds no files")]
+def _files_of(folder: Path) -> list[Path | UserError]:
+    errors: list[UserError] = []
+    files = sorted(visible_files(folder, refused=errors.append))
+    return [*errors, *files] or [UserError(f"the folder '{folder}' holds no files")]
 
 
 def read_ahead(paths: Sequence[Path], size: int, shown: int, limit: int) -> Iterator[Read]:
@@ -73,11 +76,14 @@ def read_ahead(paths: Sequence[Path], size: int, shown: int, limit: int) -> Iter
     def read(path: Path) -> Read:
         try:
             image = decode(path.read_bytes())
-        except ValueError as error:  # UnreadablePicture, or a name that no file can have
-            return Read(path, None, None, str(error))
+            return Read(path, resize(image, size), _reduced(image, shown) if shown else None, "")
         except OSError as error:
-            return Read(path, None, None, error.strerror or str(error))
-        return Read(path, resize(image, size), _reduced(image, shown) if shown else None, "")
+            fault = error.strerror or str(error)
+        except MemoryError:
+            fault = "there is not enough memory for it"
+        except Exception as error:  # whatever it is: this one must not cost the others
+            fault = str(error) or type(error).__name__
+        return Read(path, None, None, fault)
 
     return ahead(read, paths, results=limit, threads=cores())
 

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import hashlib
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from lib.config import Config
 from lib.data import dataset as module
-from lib.data.dataset import open_dataset, open_test_set, resized
+from lib.data.dataset import open_dataset, open_test_set, require_outside, resized
 from lib.errors import UserError
 
 
@@ -39,9 +40,9 @@ def test_the_splits_hold_every_picture_once(two_classes):
     assert sorted(names) == sorted(files)
 
 
-@pytest.mark.parametrize("memory_mb", [0, 1024])
-def test_each_position_has_the_name_the_class_and_the_pixels_of_one_picture(two_classes, memory_mb):
-    found = opened(two_classes, memory_mb=memory_mb)
+@pytest.mark.parametrize("cache_mb", [0, 1024])
+def test_each_position_has_the_name_the_class_and_the_pixels_of_one_picture(two_classes, cache_mb):
+    found = opened(two_classes, cache_mb=cache_mb)
     assert found.classes == ("ants", "bees")
     for part in PARTS:
         subset = getattr(found, part)
@@ -90,6 +91,14 @@ def test_other_data_have_another_digest(two_classes, own, change):
     assert opened(own, seed=seed, train_limit=limit).sha256 != before
 
 
+def test_each_picture_is_listed_with_its_split_and_the_digest_of_its_file(two_classes):
+    found = opened(two_classes)
+    for part, name, digest in found.listed:
+        assert hashlib.sha256((two_classes / name).read_bytes()).hexdigest() == digest
+        assert name in getattr(found, part).names
+    assert len({name for _, name, _ in found.listed}) == len(found.listed) == 42
+
+
 def test_bad_pictures_stop_or_are_left_out_with_the_reason(own):
     (own / "train" / "ants" / "bad.jpg").write_text("no picture")
     with pytest.raises(UserError, match=r"train/ants/bad.jpg"):
@@ -97,6 +106,123 @@ def test_bad_pictures_stop_or_are_left_out_with_the_reason(own):
     found = opened(own, bad_images="skip")
     assert [name for name, _ in found.skipped] == ["train/ants/bad.jpg"]
     assert len(found.train) == 22 and "train/ants/bad.jpg" not in found.train.names
+
+
+def test_bad_pictures_are_left_out_of_each_split_and_the_others_are_as_they_were(own):
+    before = opened(own)
+    bad = ["train/ants/bad.jpg", "train/bees/bad.jpg", "validation/bees/bad.jpg"]
+    for name in bad:
+        (own / name).write_text("no picture")
+    found = opened(own, bad_images="skip")
+    assert sorted(name for name, _ in found.skipped) == bad
+    for part in ("train", "validation", "test"):
+        assert len(getattr(found, part)) == len(getattr(before, part))
+        assert not set(bad) & set(getattr(found, part).names)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_bad_picture_in_a_class_of_ten_never_refuses_the_rest(draw_pictures, tmp_path, seed):
+    root = draw_pictures(tmp_path / "data", {"ants": 10, "bees": 10})
+    (root / "ants" / f"{seed % 10}.png").write_text("no picture")
+    found = opened(root, bad_images="skip", seed=seed)
+    (root / "ants" / f"{seed % 10}.png").unlink()
+    assert found.sha256 == opened(root, seed=seed).sha256
+    assert [name for name, _ in found.skipped] == [f"ants/{seed % 10}.png"]
+
+
+def test_bad_pictures_among_the_first_are_replaced_and_no_others_are_read(
+    draw_pictures, tmp_path, monkeypatch
+):
+    root = draw_pictures(tmp_path / "data", {"ants": 40, "bees": 40})
+    few = opened(root, train_limit=8, eval_limit=2)
+    bad = [name for name in few.train.names if name.startswith("ants")]
+    for name in bad:
+        (root / name).write_text("no picture")
+    read = set()
+    open_store = module.open_store
+
+    def watched(pictures, *rest):
+        read.update(picture.name for picture in pictures)
+        return open_store(pictures, *rest)
+
+    monkeypatch.setattr(module, "open_store", watched)
+    found = opened(root, train_limit=8, eval_limit=2, bad_images="skip")
+    assert len(found.train) == 8 and np.bincount(found.train.labels).tolist() == [4, 4]
+    assert not set(found.train.names) & set(bad)
+    assert sorted(name for name, _ in found.skipped) == sorted(bad)
+    assert len(found.validation) == len(found.test) == 2
+    assert len(read) <= 8 + 2 + 2 + 2 * len(bad)
+    again = opened(root, train_limit=8, eval_limit=2, bad_images="skip")
+    assert (again.sha256, again.skipped) == (found.sha256, found.skipped)
+
+
+def test_a_class_of_bad_pictures_alone_is_an_error_that_names_it(own):
+    for picture in (own / "train" / "bees").iterdir():
+        picture.write_text("no picture")
+    with pytest.raises(UserError, match="no picture of class 'bees' is left in the train set"):
+        opened(own, bad_images="skip")
+
+
+def test_nothing_but_bad_pictures_is_an_error(own):
+    for picture in own.rglob("*.png"):
+        picture.write_text("no picture")
+    with pytest.raises(UserError, match=r"42 of 42 pictures cannot be decoded"):
+        opened(own, bad_images="skip")
+
+
+def test_the_same_picture_in_two_classes_of_a_split_is_a_conflict(own):
+    shutil.copy(own / "train" / "ants" / "1.png", own / "train" / "bees" / "copy.png")
+    shutil.copy(own / "train" / "ants" / "2.png", own / "train" / "ants" / "copy.png")
+    found = opened(own)
+    assert [set(pair) for pair in found.conflicts] == [{"train/ants/1.png", "train/bees/copy.png"}]
+    assert found.leaks == ()
+
+
+def test_how_the_folder_was_read_can_be_said(own):
+    assert opened(own).note == ""
+    (own / "validation").rename(own / "dev")
+    assert opened(own).note == "Taken for training: train/, for validation: dev/"
+
+
+def test_folders_of_systems_change_nothing(own):
+    before = opened(own).sha256
+    for place in (own, own / "train", own / "train" / "ants"):
+        (place / "@eaDir").mkdir()
+        shutil.copy(own / "train" / "bees" / "0.png", place / "@eaDir" / "thumb.png")
+    assert opened(own).sha256 == before
+
+
+@pytest.mark.parametrize("workdir", ["", "run", "train/run", "train/ants/deep/er"])
+@pytest.mark.parametrize("link", ["data", "workdir", None])
+def test_a_run_inside_of_its_data_set_is_refused_and_not_made(own, tmp_path, workdir, link):
+    (tmp_path / "link").symlink_to(own)
+    config = Config(
+        dataset=str(tmp_path / "link" if link == "data" else own),
+        workdir=str((tmp_path / "link" if link == "workdir" else own) / workdir),
+    )
+    before = sorted(own.rglob("*"))
+    with pytest.raises(UserError, match="is inside of the data set") as error:
+        require_outside(config)
+    assert "\n" not in str(error.value)
+    assert sorted(own.rglob("*")) == before
+
+
+@pytest.mark.parametrize("workdir", ["datas", "data-run", "data/../run", "."])
+def test_a_run_beside_or_above_its_data_set_is_fine(own, tmp_path, monkeypatch, workdir):
+    monkeypatch.chdir(tmp_path)
+    require_outside(Config(dataset=str(own), workdir=workdir))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "inside"),
+    [("cats_and_dogs", "cats_and_dogs_filtered"), ("drawn", "drawn_cats_and_dogs")],
+)
+def test_a_run_inside_of_a_data_set_still_to_be_made_is_refused(tmp_path, dataset, inside):
+    config = Config(dataset=dataset, data_dir=str(tmp_path))
+    require_outside(dataclasses.replace(config, workdir=str(tmp_path / "run")))
+    with pytest.raises(UserError, match=f"--data_dir={tmp_path}"):
+        require_outside(dataclasses.replace(config, workdir=str(tmp_path / inside / "run")))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_picture_in_two_splits_is_a_leak(own):

@@ -111,6 +111,33 @@ def test_of_an_animation_the_first_frame_is_taken(format):
     assert error_of(decode(data), frames[0]) == 0
 
 
+def gif_on_canvas(frame, canvas, at, **options):
+    """A GIF whose only frame lies somewhere on a larger canvas; canvas and place are (x, y)."""
+    data = encoded(frame, "GIF", **options)
+    descriptor = struct.pack("<cHHHH", b",", 0, 0, *frame.size)
+    assert data.count(descriptor) == 1
+    data = data.replace(descriptor, struct.pack("<cHHHH", b",", *at, *frame.size))
+    return data[:6] + struct.pack("<HH", *canvas) + data[10:]
+
+
+@pytest.mark.parametrize("at", [(0, 0), (1, 2), (3, 2)])
+@pytest.mark.parametrize("options", [{}, {"transparency": 1}, {"interlace": False}])
+def test_what_a_gif_frame_leaves_open_of_its_canvas_is_white(at, options):
+    frame = Image.new("P", (2, 3), 0)
+    frame.putpalette([10, 20, 30, 200, 0, 0])
+    frame.putpixel((1, 1), 1)
+    pixels = np.asarray(decode(gif_on_canvas(frame, (5, 5), at, **options)))
+    expected = np.full((5, 5, 3), 255)
+    expected[at[1] : at[1] + 3, at[0] : at[0] + 2] = (10, 20, 30)
+    expected[at[1] + 1, at[0] + 1] = (255,) * 3 if "transparency" in options else (200, 0, 0)
+    assert pixels.tolist() == expected.tolist()
+
+
+def test_a_grey_gif_frame_on_a_larger_canvas_lies_on_white_too():
+    pixels = np.asarray(decode(gif_on_canvas(Image.new("L", (1, 1), 7), (2, 1), (1, 0))))
+    assert pixels.tolist() == [[[255] * 3, [7] * 3]]
+
+
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
 def test_transparent_parts_are_laid_on_white(format):
     image = Image.new("RGBA", (2, 1))

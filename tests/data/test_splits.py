@@ -1,6 +1,7 @@
 import contextlib
 import os
 import tempfile
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -8,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.listing import Picture
-from lib.data.splits import Splits, limited, list_set, split_folder, without
+from lib.data.splits import limited, list_folder, list_set, split, split_folder
 from lib.errors import UserError
 
 SIZES = st.dictionaries(st.sampled_from("abcd"), st.integers(3, 30), min_size=2, max_size=3)
@@ -213,20 +213,59 @@ def test_no_limit_and_limits_beyond_the_end_keep_everything(tmp_path):
     assert limited(splits, 1000, 1000) == splits
 
 
-def picture(name, label):
-    return Picture(Path(name), name, label)
+@on_disk
+@given(
+    counts=SIZES, seed=SEEDS, given_parts=st.booleans(), chance=st.randoms(use_true_random=False)
+)
+def test_leaving_out_bad_pictures_splits_as_if_they_had_never_been_there(
+    counts, seed, given_parts, chance
+):
+    parts = ("train/", "validation/") if given_parts else ("",)
+    with folder_of({part + name: n for part in parts for name, n in counts.items()}) as root:
+        listing = list_folder(root)
+        bad = []
+        for by_class in listing.pictures.values():
+            for pictures in by_class.values():
+                bad += chance.sample(pictures, chance.randint(0, len(pictures) - 3))
+        found = split(listing, seed, bad)
+        for picture in bad:
+            picture.path.unlink()
+        assert found == split_folder(root, seed)
 
 
-def test_pictures_can_be_left_out_by_name():
-    a, b, c = picture("a/1", 0), picture("a/2", 0), picture("b/1", 1)
-    splits = Splits(("a", "b"), train=(a, b, c), validation=(), test=())
-    assert without(splits, ["a/1"]).train == (b, c)
+def test_one_bad_picture_in_a_class_of_ten_is_never_in_the_way(tmp_path):
+    listing = list_folder(fill(tmp_path, {"a": 10, "b": 10}))
+    for seed in range(200):
+        splits = split(listing, seed, bad=[listing.pictures["train"]["a"][seed % 10]])
+        sizes = [len(getattr(splits, part)) for part in ("train", "validation", "test")]
+        assert sizes == [15, 2, 2]
+        assert set(per_class(splits.test)) == set(per_class(splits.validation)) == {0, 1}
 
 
-def test_leaving_out_the_last_picture_of_a_class_is_an_error():
-    splits = Splits(("a", "b"), (picture("1", 0), picture("2", 1)), (), ())
+def test_of_two_pictures_whose_names_look_alike_only_the_bad_one_is_left_out(tmp_path):
+    fill(tmp_path, {"a": 4, "b": 4})
+    for form in ("NFC", "NFD"):
+        (tmp_path / "a" / unicodedata.normalize(form, "é.jpg")).touch()
+    listing = list_folder(tmp_path)
+    alike = [p for p in listing.pictures["train"]["a"] if p.name == "a/é.jpg"]
+    assert len(alike) == 2 and alike[0].path != alike[1].path
+    for bad, good in (alike, alike[::-1]):
+        splits = split(listing, 0, [bad])
+        kept = splits.train + splits.validation + splits.test
+        assert good in kept and bad not in kept and len(kept) == 9
+
+
+def test_leaving_out_the_last_picture_of_a_class_is_an_error(tmp_path):
+    counts = {"train/a": 2, "train/b": 1, "validation/a": 2, "validation/b": 2}
+    listing = list_folder(fill(tmp_path, counts))
     with pytest.raises(UserError, match="no picture of class 'b' is left in the train set"):
-        without(splits, {"2"})
+        split(listing, 0, listing.pictures["train"]["b"])
+
+
+def test_too_few_good_pictures_are_an_error_that_says_so(tmp_path):
+    listing = list_folder(fill(tmp_path, {"a": 9, "b": 4}))
+    with pytest.raises(UserError, match="class 'b' has 2 pictures that can be decoded but needs"):
+        split(listing, 0, listing.pictures["train"]["b"][:2])
 
 
 @pytest.mark.parametrize(
@@ -284,3 +323,15 @@ def test_another_set_must_have_exactly_the_classes_of_the_model(tmp_path, folder
     fill(tmp_path, dict.fromkeys(folders, 2))
     with pytest.raises(UserError, match=named):
         list_set(tmp_path, ("cats", "dogs"))
+
+
+def test_a_run_begun_with_numbers_in_the_order_of_words_keeps_its_labels(tmp_path):
+    listed = list_set(fill(tmp_path, {"1": 1, "2": 2, "10": 3}), ("1", "10", "2"))
+    assert per_class(listed) == {0: 1, 1: 3, 2: 2}
+    assert {p.name.split("/")[0]: p.label for p in listed} == {"1": 0, "10": 1, "2": 2}
+
+
+def test_the_class_folders_of_another_set_may_be_nested_once(tmp_path):
+    fill(tmp_path / "test_set", {"test_set/cats": 4, "test_set/dogs": 2})
+    listed = list_set(tmp_path / "test_set", ("cats", "dogs"))
+    assert per_class(listed) == {0: 4, 1: 2}

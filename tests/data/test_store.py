@@ -1,8 +1,14 @@
 import contextlib
+import hashlib
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.atomic import replacing
+from lib.data import store as module
 from lib.data.listing import Picture
 from lib.data.pictures import load
 from lib.data.store import open_store
@@ -21,7 +27,7 @@ ROOMY, NARROW = 64, 0  # MiB: everything fits, nothing fits
 
 
 class Recorder:
-    """A `Progress` that remembers what it was told."""
+    """A `Progress` that remembers what it was told of pictures, not of waiting for them."""
 
     def __init__(self):
         self.announced = []
@@ -29,6 +35,9 @@ class Recorder:
 
     @contextlib.contextmanager
     def __call__(self, what, total, unit):
+        if unit != "pictures":
+            yield lambda n: None
+            return
         self.announced.append((total, unit))
         yield self.advance
 
@@ -57,10 +66,10 @@ def pictures(tmp_path):
     return make_pictures(tmp_path / "set")
 
 
-def opened(pictures, cache, memory_mb=ROOMY, on_bad="stop", size=SIZE):
+def opened(pictures, cache, cache_mb=ROOMY, on_bad="stop", size=SIZE):
     """The store, and how many files had to be read to open it."""
     recorder = Recorder()
-    store = open_store(pictures, size, cache, memory_mb, on_bad, recorder)
+    store = open_store(pictures, size, cache, cache_mb, on_bad, recorder)
     assert recorder.advanced == sum(total for total, _ in recorder.announced)
     return store, recorder.advanced
 
@@ -72,44 +81,43 @@ def require_right_pixels(store):
     np.testing.assert_array_equal(everything, expected)
 
 
-def cache_file(cache):
-    (file,) = (cache / "pictures").iterdir()
+def cache_file(cache, kind="pixels"):
+    (file,) = (cache / "pictures").glob(f"*.{kind}")
     return file
 
 
-@pytest.mark.parametrize("memory_mb", [ROOMY, NARROW])
-def test_rows_are_the_pictures_in_the_order_given(pictures, tmp_path, memory_mb):
-    store, _ = opened(pictures, tmp_path, memory_mb)
+@pytest.fixture(autouse=True)
+def settled(monkeypatch):
+    """The pictures of a test are as if they had been there for long."""
+    monkeypatch.setattr(module, "_SETTLED_NS", 0)
+
+
+@pytest.mark.parametrize("cache_mb", [ROOMY, NARROW])
+def test_rows_are_the_pictures_in_the_order_given(pictures, tmp_path, cache_mb):
+    store, _ = opened(pictures, tmp_path, cache_mb)
     assert store.pictures == tuple(pictures)
     require_right_pixels(store)
 
 
-@pytest.mark.parametrize("memory_mb", [ROOMY, NARROW])
-def test_rows_may_repeat_and_come_in_any_order(pictures, tmp_path, memory_mb):
-    store, _ = opened(pictures, tmp_path, memory_mb)
+@pytest.mark.parametrize("cache_mb", [ROOMY, NARROW])
+def test_rows_may_repeat_and_come_in_any_order(pictures, tmp_path, cache_mb):
+    store, _ = opened(pictures, tmp_path, cache_mb)
     rows = np.array([3, 0, 3, 5])
     expected = [load(pictures[row].path, SIZE) for row in rows]
     np.testing.assert_array_equal(store.pixels(rows), expected)
 
 
-@pytest.mark.parametrize("memory_mb", [ROOMY, NARROW])
-def test_what_a_caller_does_to_its_pixels_does_not_reach_the_store(pictures, tmp_path, memory_mb):
-    store, _ = opened(pictures, tmp_path, memory_mb)
+@pytest.mark.parametrize("cache_mb", [ROOMY, NARROW])
+def test_what_a_caller_does_to_its_pixels_does_not_reach_the_store(pictures, tmp_path, cache_mb):
+    store, _ = opened(pictures, tmp_path, cache_mb)
     store.pixels(np.arange(6))[...] = 0
     require_right_pixels(store)
 
 
-def test_the_budget_is_counted_in_mebibytes_of_pixels(pictures, tmp_path):
-    for size, kept in ((241, True), (242, False)):  # 6 * 241 * 241 * 3 < 2**20 < 6 * 242 * 242 * 3
-        opened(pictures, tmp_path / str(size), memory_mb=1, size=size)
-        length = cache_file(tmp_path / str(size)).stat().st_size
-        assert (length > 6 * size * size * 3) == kept
-
-
-@pytest.mark.parametrize("memory_mb", [ROOMY, NARROW])
-def test_the_second_start_reads_nothing_again(pictures, tmp_path, memory_mb):
-    first, read_first = opened(pictures, tmp_path, memory_mb)
-    second, read_second = opened(pictures, tmp_path, memory_mb)
+@pytest.mark.parametrize("cache_mb", [ROOMY, NARROW])
+def test_the_second_start_reads_nothing_again(pictures, tmp_path, cache_mb):
+    first, read_first = opened(pictures, tmp_path, cache_mb)
+    second, read_second = opened(pictures, tmp_path, cache_mb)
     assert (read_first, read_second) == (6, 0)
     assert second.digests == first.digests
     require_right_pixels(second)
@@ -122,18 +130,18 @@ def test_the_cache_serves_the_same_files_in_another_order(pictures, tmp_path):
     require_right_pixels(store)
 
 
-@pytest.mark.parametrize("memory_mb", [ROOMY, NARROW])
-def test_only_changed_files_are_read_again(pictures, tmp_path, memory_mb):
-    before, _ = opened(pictures, tmp_path, memory_mb)
+@pytest.mark.parametrize("cache_mb", [ROOMY, NARROW])
+def test_only_changed_files_are_read_again(pictures, tmp_path, cache_mb):
+    before, _ = opened(pictures, tmp_path, cache_mb)
     write_picture(pictures[2].path, seed=99)
     os.utime(pictures[2].path, ns=(1, 1))
-    after, read = opened(pictures, tmp_path, memory_mb)
+    after, read = opened(pictures, tmp_path, cache_mb)
     assert read == 1
     assert [a == b for a, b in zip(after.digests, before.digests, strict=True)] == [
         row != 2 for row in range(6)
     ]
     require_right_pixels(after)
-    assert opened(pictures, tmp_path, memory_mb)[1] == 0
+    assert opened(pictures, tmp_path, cache_mb)[1] == 0
 
 
 def test_another_size_has_a_cache_of_its_own(pictures, tmp_path):
@@ -144,44 +152,85 @@ def test_another_size_has_a_cache_of_its_own(pictures, tmp_path):
     assert opened(pictures, tmp_path, size=SIZE + 1)[1] == 0
 
 
+def taken(cache):
+    """The bytes of all files of the cache."""
+    return sum(path.stat().st_size for path in (cache / "pictures").iterdir())
+
+
 def test_a_budget_raised_or_lowered_between_two_starts_is_heeded(pictures, tmp_path):
-    for memory_mb, expected in ((NARROW, 6), (ROOMY, 6), (NARROW, 0), (ROOMY, 0)):
-        store, read = opened(pictures, tmp_path, memory_mb)
-        assert read == expected
+    one = 300 * 300 * 3  # bytes; three of them are within a MiB
+    for cache_mb, expected_read, cached in ((1, 6, 3), (2, 3, 6), (1, 0, 3), (0, 0, 0), (1, 3, 3)):
+        store, read = opened(pictures, tmp_path, cache_mb, size=300)
+        assert (read, store.cached) == (expected_read, cached)
+        assert cache_file(tmp_path).stat().st_size == cached * one
+        assert taken(tmp_path) <= cache_mb * 2**20 or not cache_mb
         require_right_pixels(store)
+        del store  # one that is in use keeps what it has
+        assert opened(pictures, tmp_path, cache_mb, size=300)[1] == 0
+
+
+def test_of_a_set_too_large_for_the_budget_the_first_by_name_are_kept(pictures, tmp_path):
+    store, _ = opened(pictures, tmp_path, 1, size=300)
+    for picture in pictures:
+        picture.path.unlink()
+    store.pixels(np.array([3, 4, 5]))  # 2.png to 0.png
+    with pytest.raises(UserError, match=r"3\.png' can no longer be read"):
+        store.pixels(np.array([2]))
+
+
+def test_no_more_is_kept_than_half_of_the_free_disk(pictures, tmp_path, monkeypatch):
+    nearly_full = SimpleNamespace(free=4 * 300 * 300 * 3)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: nearly_full)
+    store, _ = opened(pictures, tmp_path, size=300)
+    assert store.cached == 2
+    require_right_pixels(store)
+
+
+PART = st.floats(0, 1, exclude_max=True)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), memory_mb=st.sampled_from([ROOMY, NARROW]))
-def test_a_damaged_cache_never_shows(tmp_path, data, memory_mb):
+@given(
+    kind=st.sampled_from(["pixels", "json.gz"]),
+    cut=st.none() | PART,
+    changes=st.lists(st.tuples(PART, st.integers(0, 255)), min_size=1, max_size=4),
+    cache_mb=st.sampled_from([ROOMY, NARROW]),
+)
+def test_a_damaged_cache_never_shows(tmp_path, kind, cut, changes, cache_mb):
     pictures = make_pictures(tmp_path / "set", 2)
-    before, _ = opened(pictures, tmp_path, memory_mb)
-    file = cache_file(tmp_path)
+    before, _ = opened(pictures, tmp_path, cache_mb)
+    file = cache_file(tmp_path, kind)
     content = bytearray(file.read_bytes())
-    if data.draw(st.booleans(), "cut short"):
-        del content[data.draw(st.integers(0, len(content) - 1)) :]
-    else:
-        for _ in range(data.draw(st.integers(1, 4))):
-            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    for place, value in changes if content else ():
+        content[int(place * len(content))] = value
+    if cut is not None:
+        del content[int(cut * len(content)) :]
     file.write_bytes(content)
-    store, _ = opened(pictures, tmp_path, memory_mb)
+    store, _ = opened(pictures, tmp_path, cache_mb)
     assert (store.digests, store.skipped) == (before.digests, ())
     require_right_pixels(store)
 
 
-def test_a_damaged_cache_is_made_anew(pictures, tmp_path):
+@pytest.mark.parametrize("kind", ["pixels", "json.gz"])
+def test_a_damaged_cache_is_mended(pictures, tmp_path, kind):
     opened(pictures, tmp_path)
-    file = cache_file(tmp_path)
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1  # among the pixels
+    file = cache_file(tmp_path, kind)
+    whole = file.read_bytes()
+    content = bytearray(whole)
+    content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert opened(pictures, tmp_path)[1] == 6
+    store, read = opened(pictures, tmp_path)
+    assert read == (0 if kind == "pixels" else 6)
+    require_right_pixels(store)
     assert opened(pictures, tmp_path)[1] == 0
+    assert cache_file(tmp_path).read_bytes() == store.pixels(np.arange(6))[::-1].tobytes()
 
 
 def test_nothing_temporary_is_left_in_the_cache(pictures, tmp_path):
     opened(pictures, tmp_path)
-    assert [path.suffix for path in (tmp_path / "pictures").iterdir()] == [".zip"]
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    name = cache_file(tmp_path).stem
+    assert names == [f".{name}.lock", ".lock", f"{name}.json.gz", f"{name}.pixels"]
 
 
 def test_a_file_removed_between_two_starts_is_named(pictures, tmp_path):
@@ -191,25 +240,19 @@ def test_a_file_removed_between_two_starts_is_named(pictures, tmp_path):
         opened(pictures, tmp_path)
 
 
-def test_another_process_in_the_middle_of_writing_is_not_disturbed(pictures, tmp_path):
-    opened(pictures, tmp_path)
-    file = cache_file(tmp_path)
-    content = file.read_bytes()
-    file.unlink()
-    with replacing(file) as half_written:
-        half_written.write_bytes(content[:100])
-        opened(pictures, tmp_path)
-        with open(half_written, "ab") as rest:
-            rest.write(content[100:])
-    assert opened(pictures, tmp_path)[1] == 0
-
-
-def test_a_store_keeps_its_pixels_when_another_process_replaces_the_cache(pictures, tmp_path):
-    store, _ = opened(pictures, tmp_path)
-    before = store.pixels(np.arange(6))
-    with replacing(cache_file(tmp_path)) as other:
-        other.write_bytes(b"of another version")
-    np.testing.assert_array_equal(store.pixels(np.arange(6)), before)
+def test_a_store_keeps_its_pixels_when_another_start_finds_a_picture_changed(pictures, tmp_path):
+    first, _ = opened(pictures, tmp_path)
+    before = first.pixels(np.arange(6))
+    write_picture(pictures[2].path, seed=99)
+    for read in (1, 0):  # at the second start it is known, though not kept
+        second, found = opened(pictures, tmp_path)
+        assert (found, second.cached) == (read, 5)
+        require_right_pixels(second)
+        np.testing.assert_array_equal(first.pixels(np.arange(6)), before)
+    del first, second
+    third, read = opened(pictures, tmp_path)
+    assert (read, third.cached) == (1, 6)
+    require_right_pixels(third)
 
 
 @pytest.mark.parametrize("start", ["fresh", "from the cache"])
@@ -225,21 +268,31 @@ def test_pixels_do_not_stay_in_the_memory_of_the_process(pictures, tmp_path, sta
         tracemalloc.stop()
 
 
-def test_a_cache_that_is_cut_short_during_the_run_is_an_error(pictures, tmp_path):
+def test_a_cache_that_is_cut_short_during_the_run_is_made_up_for(pictures, tmp_path):
     store, _ = opened(pictures, tmp_path)
     os.truncate(cache_file(tmp_path), 1000)
-    store.pixels(np.array([5]))
-    with pytest.raises(UserError, match=r"pictures' were cut short; start the run again"):
-        store.pixels(np.array([0]))
+    require_right_pixels(store)
+    assert cache_file(tmp_path).stat().st_size == 6 * SIZE * SIZE * 3
+
+
+def test_threads_may_ask_for_pixels_at_once(pictures, tmp_path):
+    with_all, _ = opened(pictures, tmp_path)
+    with_none, _ = opened(pictures, tmp_path / "other", NARROW)
+    expected = with_all.pixels(np.arange(6))
+    for store in (with_all, with_none):
+        with ThreadPoolExecutor(8) as threads:
+            for each in threads.map(store.pixels, [np.arange(6)] * 40):
+                np.testing.assert_array_equal(each, expected)
 
 
 def _open_in_child(pictures, cache, barrier, results):
+    module._SETTLED_NS = 0
     barrier.wait()
-    store, _ = opened(pictures, cache)
-    results.put(store.pixels(np.arange(len(pictures))).tobytes())
+    store, read = opened(pictures, cache)
+    results.put((read, store.pixels(np.arange(len(pictures))).tobytes()))
 
 
-def test_two_processes_may_build_the_same_cache_at_once(tmp_path):
+def test_of_two_processes_that_start_at_once_one_reads_the_pictures(tmp_path):
     pictures = make_pictures(tmp_path / "set", 30)
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
@@ -253,10 +306,45 @@ def test_two_processes_may_build_the_same_cache_at_once(tmp_path):
     for child in children:
         child.join()
         assert child.exitcode == 0
-    assert seen[0] == seen[1]
+    assert sorted(read for read, _ in seen) == [0, 30]
+    assert seen[0][1] == seen[1][1]
     store, read = opened(pictures, tmp_path)
     assert read == 0
     require_right_pixels(store)
+
+
+KILLED = """
+import contextlib, sys
+from pathlib import Path
+from lib.data.listing import Picture
+from lib.data.store import open_store
+
+@contextlib.contextmanager
+def silent(what, total, unit):
+    yield lambda amount: None
+
+pictures = [Picture(path, path.name, 0) for path in Path(sys.argv[1]).iterdir()]
+open_store(pictures, 12, Path(sys.argv[2]), 64, "stop", silent)
+"""
+
+
+@pytest.mark.parametrize("place", ["decode@4", "write:*.json.gz"])
+@pytest.mark.parametrize("start", ["first", "after a change of all pictures"])
+def test_a_process_that_is_killed_while_it_fills_the_cache_leaves_nothing_wrong(
+    pictures, tmp_path, place, start
+):
+    if start != "first":
+        opened(pictures, tmp_path)
+        for number, picture in enumerate(pictures):
+            write_picture(picture.path, seed=40 + number)
+    command = [sys.executable, "-c", KILLED, tmp_path / "set", tmp_path]
+    killed = subprocess.run(command, env=os.environ | {"THAW_FAULT": f"{place}=SIGKILL"})
+    assert killed.returncode == -9
+    store, read = opened(pictures, tmp_path)
+    assert read == 6
+    require_right_pixels(store)
+    assert opened(pictures, tmp_path)[1] == 0
+    assert not list((tmp_path / "pictures").glob("*.partial*"))
 
 
 def test_a_cache_that_cannot_be_written_is_a_clear_error(pictures, tmp_path):
@@ -283,10 +371,10 @@ def with_bad_ones(pictures, tmp_path):
     return [bad[0], *pictures[:3], bad[1], bad[2], *pictures[3:], lost]
 
 
-@pytest.mark.parametrize("memory_mb", [ROOMY, NARROW])
-def test_bad_pictures_are_left_out_and_listed_with_the_reason(with_bad_ones, tmp_path, memory_mb):
+@pytest.mark.parametrize("cache_mb", [ROOMY, NARROW])
+def test_bad_pictures_are_left_out_and_listed_with_the_reason(with_bad_ones, tmp_path, cache_mb):
     for _ in ("fresh", "from the cache"):
-        store, _ = opened(with_bad_ones, tmp_path, memory_mb, on_bad="skip")
+        store, _ = opened(with_bad_ones, tmp_path, cache_mb, on_bad="skip")
         reasons = dict(store.skipped)
         assert list(reasons) == ["a/empty.jpg", "a/text.jpg", "a/cut.jpg", "a/lost.jpg"]
         for name, (_, reason) in BAD.items():
@@ -312,9 +400,11 @@ def test_bad_pictures_stop_everything_in_one_line_that_says_what_to_do(with_bad_
 
 def test_verdicts_are_remembered_but_what_could_not_be_read_is_tried_again(with_bad_ones, tmp_path):
     assert opened(with_bad_ones, tmp_path, on_bad="skip")[1] == 10
-    written = cache_file(tmp_path).stat()
+    written = cache_file(tmp_path, "json.gz").stat()
     assert opened(with_bad_ones, tmp_path, on_bad="skip")[1] == 1
-    assert cache_file(tmp_path).stat() == written, "written again though nothing was learnt"
+    assert cache_file(tmp_path, "json.gz").stat() == written, (
+        "written again though nothing was learnt"
+    )
     write_picture(with_bad_ones[-1].path, seed=50)
     store, _ = opened(with_bad_ones, tmp_path, on_bad="skip")
     assert "a/lost.jpg" not in dict(store.skipped)
@@ -352,3 +442,81 @@ def test_equal_files_have_equal_digests(tmp_path):
     Path(second.path).write_bytes(first.path.read_bytes())
     store, _ = opened([first, second, third], tmp_path)
     assert store.digests[0] == store.digests[1] != store.digests[2]
+
+
+def swapped(one, other):
+    """Each of two files under the other's name."""
+    third = one.with_name("third")
+    one.rename(third)
+    other.rename(one)
+    third.rename(other)
+
+
+def rewritten(path, seed):
+    """Another picture of the same number of bytes in place, its times as they were."""
+    before = path.stat()
+    noise = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(noise).save(path, "BMP")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+UNSEEN = {
+    "two files swapped": lambda a, b: swapped(a, b),
+    "rewritten in place": lambda a, b: rewritten(a, 77),
+    "written anew and moved into place": lambda a, b: (
+        shutil.copy2(a, b.with_name("new")),
+        rewritten(b.with_name("new"), 78),
+        b.with_name("new").replace(a),
+    ),
+    "rewritten by way of a hard link": lambda a, b: (
+        os.link(a, b.with_name("link")),
+        rewritten(b.with_name("link"), 79),
+    ),
+    "a symbolic link turned to another file": lambda a, b: (
+        a.rename(a.with_name("first")),
+        shutil.copy2(b, a.with_name("second")),
+        a.symlink_to(a.with_name("second")),
+    ),
+    "copied over with its times": lambda a, b: shutil.copy2(b, a),
+}
+
+
+@pytest.mark.parametrize("change", UNSEEN.values(), ids=UNSEEN)
+@pytest.mark.parametrize("cache_mb", [ROOMY, NARROW])
+def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(tmp_path, change, cache_mb):
+    pictures = make_pictures(tmp_path / "set", 3)
+    for number, picture in enumerate(pictures):
+        noise = np.random.default_rng(number).integers(0, 256, (20, 30, 3), np.uint8)
+        Image.fromarray(noise).save(picture.path, "BMP")
+        os.utime(picture.path, (1e9, 1e9))
+    before = opened(pictures, tmp_path, cache_mb)[0].digests
+    change(pictures[0].path, pictures[1].path)
+    store, _ = opened(pictures, tmp_path, cache_mb)
+    require_right_pixels(store)
+    assert store.digests[0] != before[0]
+    expected = [hashlib.sha256(picture.path.read_bytes()).hexdigest() for picture in pictures]
+    assert list(store.digests) == expected
+
+
+def test_a_file_changed_a_moment_before_it_was_read_is_read_again(pictures, tmp_path, monkeypatch):
+    # Its times may be the same after another change, as they have a resolution.
+    monkeypatch.setattr(module, "_SETTLED_NS", 10**15)
+    for _ in range(2):
+        assert opened(pictures, tmp_path)[1] == 6
+    monkeypatch.setattr(module, "_SETTLED_NS", 0)
+    for expected in (6, 0):
+        assert opened(pictures, tmp_path)[1] == expected
+
+
+def test_what_has_another_status_but_the_same_content_is_not_decoded_again(
+    pictures, tmp_path, monkeypatch
+):
+    opened(pictures, tmp_path)
+    for picture in pictures:
+        os.link(picture.path, f"{picture.path}.backup")
+    monkeypatch.setattr(module, "decode", lambda data: pytest.fail("it is decoded"))
+    store, read = opened(pictures, tmp_path)
+    assert (read, store.cached) == (6, 6)
+    monkeypatch.undo()
+    require_right_pixels(store)

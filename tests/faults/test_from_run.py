@@ -8,7 +8,7 @@ import pytest
 
 from lib.config import Config
 from lib.errors import UserError
-from lib.training.resume import other_head
+from lib.training.resume import other_run
 from tests.faults.program import Outcome, history
 
 CLASSES = ["cats", "dogs"]
@@ -32,7 +32,7 @@ def test_it_begins_where_the_head_ended_and_needs_the_other_run_no_more(referenc
     assert [row[1] for row in history(workdir)[2:]] == ["finetune"]
     saved = json.loads((workdir / "config.json").read_text())
     assert saved["flags"]["from_run"] == str(source)
-    assert len(saved["facts"]["head_sha256"]) == 64
+    assert len(saved["facts"]["from_sha256"]) == 64
 
 
 def config(source: Path, **others) -> Config:
@@ -41,13 +41,13 @@ def config(source: Path, **others) -> Config:
 
 def test_a_head_gives_its_weights_and_their_digest(reference, network):
     before = network.head.kernel.numpy()
-    found = other_head(network, config(reference.folder), CLASSES, None)
+    found = other_run(network, config(reference.folder), CLASSES, None)
     assert not (network.head.kernel.numpy() == before).all()
-    assert len(found["head_sha256"]) == 64
+    assert len(found["from_sha256"]) == 64
 
 
 def test_a_run_without_another_has_no_such_digest(network):
-    assert other_head(network, Config(), CLASSES, None) == {"head_sha256": None}
+    assert other_run(network, Config(), CLASSES, None) == {"from_sha256": None}
 
 
 @pytest.mark.parametrize(
@@ -62,26 +62,28 @@ def test_a_head_of_another_network_is_refused(reference, network, changed, compl
         wanted = Config(
             **{"from_run": str(reference.folder), "image_size": 32, "alpha": 0.35, **changed}
         )
-        other_head(network, wanted, CLASSES, None)
+        other_run(network, wanted, CLASSES, None)
 
 
 def test_a_head_for_other_classes_is_refused(reference, network):
     with pytest.raises(UserError, match=r"has classes \['cats', 'dogs'\], and this run"):
-        other_head(network, config(reference.folder), ["ants", "bees"], None)
+        other_run(network, config(reference.folder), ["ants", "bees"], None)
 
 
 def test_a_run_does_not_start_from_itself(reference, network):
     own = Config(from_run=str(reference.folder), workdir=str(reference.folder))
     with pytest.raises(UserError, match="is this run's own --workdir"):
-        other_head(network, own, CLASSES, None)
+        other_run(network, own, CLASSES, None)
 
 
 def test_a_folder_without_a_run_is_refused(network, tmp_path):
     with pytest.raises(UserError, match="holds no run"):
-        other_head(network, config(tmp_path), CLASSES, None)
+        other_run(network, config(tmp_path), CLASSES, None)
 
 
 def test_a_run_whose_head_is_not_finished_is_refused(reference, network, tmp_path):
     shutil.copy(reference.folder / "config.json", tmp_path)
-    with pytest.raises(UserError, match="has no finished head: train it first"):
-        other_head(network, config(tmp_path), CLASSES, None)
+    with pytest.raises(
+        UserError, match=r"has not finished its phase 'head' \(finished: none\): train it first"
+    ):
+        other_run(network, config(tmp_path), CLASSES, None)

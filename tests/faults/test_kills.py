@@ -12,7 +12,8 @@ BEFORE_TRAINING = (
     "unpacked",
     "fetched",
     "decode@5",
-    "write:*.zip",
+    "write:*.json.gz",
+    "write:pictures.csv",
     "write:config.json",
 )
 WHILE_TRAINING = (

@@ -21,7 +21,7 @@ def program(threads):
         return tf.stack([means, tf.fill(tf.shape(means), count)], axis=1)
 
     means = graph(told, (None, SIDE, SIDE, 3))
-    return interpreted(doubled, means, threads, give_way=False)
+    return interpreted(doubled, means, threads)
 
 
 def pictures(count):

@@ -83,3 +83,10 @@ def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "history.csv").touch()
     with pytest.raises(UserError, match="line 1"):
         read_history(tmp_path / "history.csv")
+
+
+def test_the_evaluation_before_training_is_of_validation_alone():
+    row = Epoch.untrained(0.9, 0.4)
+    assert (row.epoch, row.phase, row.step) == (0, "start", 0)
+    assert (row.validation_loss, row.validation_accuracy) == (0.9, 0.4)
+    assert math.isnan(row.train_loss) and math.isnan(row.train_accuracy)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from lib.reporting.judged import Judged, percent
+from tests.reporting.unlike import THREE, THREE_LEAST_CERTAIN, THREE_WORST
 
 
 def judged(labels, probabilities):
@@ -56,3 +57,8 @@ def test_first_is_no_more_than_there_are():
 )
 def test_rounding_makes_no_certainty(probability, decimals, said):
     assert percent(probability, decimals) == said
+
+
+def test_of_three_classes_the_least_certain_has_the_nearest_rival_and_not_the_smallest_top():
+    assert THREE.least_certain(10).tolist() == THREE_LEAST_CERTAIN
+    assert THREE.worst_mistakes(10).tolist() == THREE_WORST

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lib.reporting import plots
 from lib.reporting.history import Epoch
+from tests.reporting.unlike import HISTORY
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +118,23 @@ def test_the_curves_show_both_splits_over_both_phases_and_validation_before_trai
             np.testing.assert_array_equal(line.get_ydata(), expected)
         assert axes.get_xlabel() == "epoch" and axes.get_ylabel() == quantity
         assert training.get_linestyle() != validation.get_linestyle()
+
+
+def test_the_legend_tells_the_last_epoch_which_is_not_the_best():
+    accuracy, loss = plots.curves(HISTORY).axes
+    told = [[text.get_text() for text in axes.get_legend().texts] for axes in (accuracy, loss)]
+    assert told == [
+        ["training (last: 0.850)", "validation (last: 0.600)"],
+        ["training (last: 0.500)", "validation (last: 0.650)"],
+    ]
+
+
+def test_a_grid_of_the_first_pictures_says_of_how_many():
+    figure = plots.classified(pictures(2), ["cats", "dogs"], [0.91, 0.62], 7)
+    assert figure.get_suptitle() == "Predictions: the first 2 of 7 pictures"
+    assert [axes.get_title() for axes in figure.axes] == ["cats 91 %", "dogs 62 %"]
+    all_of_them = plots.classified(pictures(2), ["cats", "dogs"], [0.91, 0.62], 2)
+    assert all_of_them.get_suptitle() == "Predictions"
 
 
 @pytest.mark.parametrize(

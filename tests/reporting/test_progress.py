@@ -237,6 +237,48 @@ def test_a_thread_that_is_late_draws_nothing_on_a_line_given_back(terminal, cloc
     assert rows(terminal.getvalue()) == [""]
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_line_said_by_a_signal_handler_in_the_middle_of_a_write_comes_after_it(
+    monkeypatch, is_terminal
+):
+    class Interrupted(Stream):
+        writing = False
+        handled = False
+
+        def write(self, text):
+            if self.writing:
+                raise RuntimeError("reentrant call")
+            self.writing = True
+            if not self.handled:
+                self.handled = True
+                progress.say("a signal came")
+            self.writing = False
+            return super().write(text)
+
+    screen = Interrupted(is_terminal)
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stdout=screen, stderr=screen))
+    progress.say("a line")
+    assert screen.getvalue() == "a line\na signal came\n"
+    screen.handled = False
+    with progress.bar("epoch 3", 63, "batches"):
+        progress.say("another")
+    shown = rows(screen.getvalue())
+    assert shown.count("a signal came") == 2 and shown.count("another") == 1
+
+
+def test_a_write_that_fails_leaves_nothing_behind_for_the_next(monkeypatch):
+    class Full(Stream):
+        def write(self, text):
+            raise OSError("no space left")
+
+    screen = Stream(terminal=False)
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stdout=screen, stderr=screen))
+    with pytest.raises(OSError):
+        progress.say("lost", Full(terminal=False))
+    progress.say("a line")
+    assert screen.getvalue() == "a line\n"
+
+
 def test_what_stdout_cannot_encode_is_escaped(monkeypatch):
     latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(progress, "sys", SimpleNamespace(stdout=latin))

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib.reporting.result import wilson_interval, write_json, write_predictions
+from lib.reporting.result import wilson_interval, write_csv, write_json, write_predictions
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,16 @@ def test_predictions_are_a_table_whatever_the_names_of_files_and_classes(tmp_pat
             ['cats/a, "b".jpg', "猫", "dogs", "0.5"],
             [odd, "cats", "cats", "0.3333333333333333"],
         ]
+
+
+@given(st.lists(st.lists(st.text(), min_size=2, max_size=2), max_size=5))
+@example([["a\rb.jpg", "\r"], ["a\r\nb.jpg", "\n"], ["\r\n", ""]])
+def test_every_table_comes_back_as_it_was(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("run") / "table.csv"
+    write_csv(path, ["one", "other"], rows)
+    assert path.read_bytes().startswith(b"one,other\n")
+    with open(path, encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["one", "other"], *rows]
 
 
 def test_json_is_indented_in_the_given_order_with_letters_as_they_are(tmp_path):

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lib.reporting import plots
-from lib.reporting.tensorboard import Summaries
+from lib.reporting.tensorboard import SPLITS, Summaries
 
 STEPS = 12
 
@@ -54,6 +54,21 @@ def test_scalars_of_all_splits_share_their_tags(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["exp [1]", "a\\b", "what?", "caf\udce9"])
+def test_summaries_may_be_in_a_folder_of_any_name(tmp_path, name):
+    folder = tmp_path / name / "tensorboard"
+    for resumed_at, last in ((-1, 1), (1, 2)):
+        with Summaries(folder, resumed_at) as summaries:
+            summaries.describe(f"{name} (here)", f"in {folder}", {"dataset": str(tmp_path / name)})
+            for step in range(last + 1):
+                summaries.scalars("train", step, {"loss": float(step)})
+            summaries.flush()
+    folder.rename(tmp_path / "plain")  # where any reader can look
+    losses = [("train", "loss", step, float(step)) for step in (0, 1, 2)]
+    assert points(tmp_path / "plain") == losses
+    assert list((tmp_path / name).iterdir()) == []
+
+
 def test_an_unknown_split_is_refused(tmp_path):
     with Summaries(tmp_path, resume_step=0) as summaries, pytest.raises(KeyError):
         summaries.scalars("val", 1, {"loss": 0.5})
@@ -73,9 +88,10 @@ def test_figures_and_texts_come_back_as_they_were(tmp_path):
 
 def test_what_is_flushed_can_be_read_while_the_run_goes_on(tmp_path):
     with Summaries(tmp_path, resume_step=0) as summaries:
-        summaries.scalars("train", 1, {"loss": 0.5})
+        for split in SPLITS:
+            summaries.scalars(split, 1, {"loss": 0.5})
         summaries.flush()
-        assert points(tmp_path) == [("train", "loss", 1, 0.5)]
+        assert points(tmp_path) == [(split, "loss", 1, 0.5) for split in sorted(SPLITS)]
 
 
 def test_opening_drops_the_points_after_the_step_and_keeps_the_others(tmp_path):

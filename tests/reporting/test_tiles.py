@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
 from lib.reporting.tiles import SHOWN, tiles
 
@@ -38,3 +39,18 @@ def test_the_same_input_gives_the_same_pixels():
 def test_names_in_any_script_and_of_any_length_are_drawn():
     names = ["猫", "a very long name of a class", "$x$", "two\nlines"]
     assert len(colours(tiles(pictures(4), names, names, [0.999, 0.5, 0.1, 1.0]))) > 2
+
+
+def test_the_predicted_class_stands_above_the_true_one(monkeypatch):
+    written = []
+
+    def text(pen, place, words, **look):
+        written.append((place[1], words))
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    tiles(pictures(2), ["ants", "bees"], ["ants", "cicadas"], [0.91, 0.62])
+    assert [words for _, words in written] == [
+        *("✓ ants 91 %", "true: ants"),
+        *("✗ cicadas 62 %", "true: bees"),
+    ]
+    assert written[0][0] < written[1][0]

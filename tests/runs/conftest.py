@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[2]
 
 def start(*flags, fault="", **options):
     """Starts train.py; `fault` is explained in lib/faults.py."""
-    command = [sys.executable, "train.py", *map(str, flags)]
+    command = [sys.executable, ROOT / "train.py", *map(str, flags)]
     environment = os.environ | {"THAW_FAULT": fault, "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **options)
+    return subprocess.Popen(command, **({"cwd": ROOT} | options), env=environment, **pipes)
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Done:
     err: str
 
 
-def train(*flags, fault="", code=0):
+def train(*flags, fault="", code=0, **options):
     """Runs train.py to its end, which must be that exit code."""
-    process = start(*flags, fault=fault)
+    process = start(*flags, fault=fault, **options)
     out, err = process.communicate()
     assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
     return Done(code, out, err)

@@ -2,15 +2,16 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.runs.conftest import train
 
 
-def refused(*flags, code=1):
+def refused(*flags, code=1, **options):
     """The one line on stderr."""
-    done = train(*flags, code=code)
+    done = train(*flags, code=code, **options)
     assert done.err.count("\n") == 1, done.err
     assert done.err.startswith("train.py: error: ")
     assert "Traceback" not in done.out + done.err
@@ -27,6 +28,30 @@ def test_one_class_only(flags, draw_pictures, tmp_path):
     folder = draw_pictures(tmp_path / "data", {"train/ants": 4, "validation/ants": 4})
     line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--dataset={folder}")
     assert "two or more class folders" in line and "'ants'" in line
+
+
+def test_the_folder_of_the_data_set_as_it_stands(flags, two_classes, tmp_path, monkeypatch):
+    folder = shutil.copytree(two_classes, tmp_path / "data")
+    before = sorted(folder.rglob("*"))
+    for dataset in (".", "..", "ants/../.."):
+        monkeypatch.chdir(folder / "train" if dataset == ".." else folder)
+        line = refused(*flags, f"--dataset={dataset}", cwd=Path.cwd())
+        assert "inside of the data set" in line and "give a --workdir outside" in line
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_folders_that_look_like_parts_and_have_other_names(flags, draw_pictures, tmp_path):
+    counts = {f"{part}/{name}": 4 for part in ("one", "two") for name in ("ants", "bees")}
+    folder = draw_pictures(tmp_path / "data", counts)
+    line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--dataset={folder}")
+    assert "one/ and two/, each of which holds 'ants', 'bees'" in line
+
+
+def test_a_class_folder_that_is_a_broken_link(flags, draw_pictures, tmp_path):
+    folder = draw_pictures(tmp_path / "data", {"ants": 4, "bees": 4})
+    (folder / "owls").symlink_to("/nowhere")
+    line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--dataset={folder}")
+    assert "owls' is a link that cannot be followed to '/nowhere'" in line
 
 
 def test_an_empty_class(flags, draw_pictures, tmp_path):

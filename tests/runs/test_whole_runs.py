@@ -172,7 +172,7 @@ def test_fine_tuning_in_an_empty_folder_trains_the_head_first_and_says_so(
     both_phases, flags, tmp_path
 ):
     done = train(*flags, "--phase=finetune", f"--workdir={tmp_path / 'run'}")
-    assert "This run has no finished head yet: the head is trained first" in done.out
+    assert "This run has no finished head yet: it is trained first" in done.out
     assert_same_outcome(tmp_path / "run", both_phases.folder)
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import keras
@@ -8,7 +9,13 @@ import tensorflow as tf
 
 from lib.errors import UserError
 from lib.training import checkpoints as module
-from lib.training.checkpoints import Checkpoints, TracedCheckpoint, load_checkpoint, step_of
+from lib.training.checkpoints import (
+    Checkpoints,
+    TracedCheckpoint,
+    load_checkpoint,
+    names_in,
+    step_of,
+)
 
 
 @pytest.fixture
@@ -71,6 +78,27 @@ def test_the_newest_is_found_and_holds_what_was_saved(folder):
     save(folder, 5, 50, 100)
     assert step_of(newest(folder)) == 100
     assert value(newest(folder)) == 100
+
+
+# Signs of TensorFlow's patterns, what only looks like one, and a byte that is not UTF-8.
+ODD = ["exp [1]", "[", "]", "a\\b", "a*", "what?", "{a,b}", "sp ace", "100%", "ünï", "caf\udce9"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_checkpoints_may_be_in_a_folder_of_any_name(tmp_path, name):
+    folder = tmp_path / name / "checkpoints"
+    save(folder, 1, 2, 3, 4)
+    assert value(newest(folder)) == 4
+    assert kept_steps(folder) == [2, 3, 4]
+    assert value(folder / "ckpt-2") == 2
+    assert names_in(folder / "ckpt-2", "value") == {".ATTRIBUTES"}
+
+
+def test_a_folder_is_not_taken_for_the_pattern_of_another(tmp_path):
+    save(tmp_path / "run1", 5)
+    save(tmp_path / "run[1]", 6)
+    save(tmp_path / "run?", 7)
+    assert [value(newest(tmp_path / name)) for name in ("run1", "run[1]", "run?")] == [5, 6, 7]
 
 
 def test_the_newest_is_that_of_the_largest_number_not_of_the_last_name(folder):
@@ -303,3 +331,27 @@ def test_a_checkpoint_that_lacks_an_object_is_not_loaded(folder):
     save(folder, 1)
     with pytest.raises(AssertionError):
         load_checkpoint(newest(folder), other=tf.Variable(0))
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_what_replaces_the_only_one_is_on_the_disk_before_it_counts(folder, monkeypatch, keep):
+    synced, unsafe = set(), []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(number):
+        synced.add(os.fstat(number).st_ino)
+        sync(number)
+
+    def rename(source, target):
+        if str(target).endswith(".json"):  # the manifest, by which the checkpoint counts
+            files = [os.stat(source), *(path.stat() for path in folder.glob("ckpt-9.[id]*"))]
+            unsafe.extend(file for file in files if file.st_ino not in synced)
+            assert len(files) == 3
+        replace(source, target)
+
+    save(folder, 5, keep=keep)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    save(folder, 9, keep=keep)
+    # Where there are others, a power cut may cost the newest.
+    assert len(unsafe) == (0 if keep == 1 else 2)

@@ -230,3 +230,21 @@ def test_an_evaluation_that_was_broken_off_keeps_no_half_of_the_features(engine)
     next(broken_off)
     broken_off.close()
     assert sum(len(batch.labels) for batch in feed) == COUNT
+
+
+@pytest.mark.parametrize("memory_mb", [1, 0])
+def test_features_that_are_kept_are_computed_in_advance_and_no_others(
+    engine, monkeypatch, memory_mb
+):
+    batches = []
+    original = EvaluationFeed._batch
+    monkeypatch.setattr(
+        EvaluationFeed, "_batch", lambda feed, at: batches.append(at) or original(feed, at)
+    )
+    feed = EvaluationFeed(subset(), engine, BATCH, memory_mb)
+    looks = []
+    feed.prepare(lambda: looks.append(None))
+    assert len(batches) == len(looks) == (-(-COUNT // BATCH) if memory_mb else 0)
+    before = len(batches)
+    assert sum(len(batch.labels) for batch in feed) == COUNT
+    assert (len(batches) == before) == bool(memory_mb)

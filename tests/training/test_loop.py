@@ -13,6 +13,7 @@ from lib.errors import Stopped, UserError
 from lib.model.network import weights_sha256
 from lib.reporting.progress import bar
 from lib.run_folder import saved
+from lib.training import build as build_module
 from lib.training import clock as clock_module
 from lib.training import loop
 from lib.training import run as run_module
@@ -132,27 +133,51 @@ def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phas
     assert built[0].evaluation_step.experimental_get_tracing_count() == 1
 
 
-def test_the_building_of_a_phase_counts_for_the_phase_and_for_no_epoch(
-    config, dataset, tmp_path, monkeypatch
+@pytest.mark.parametrize("part", ["layer_table", "make_train_step", "make_evaluation_step"])
+def test_building_and_preparing_a_phase_count_for_the_phase_and_for_no_epoch(
+    config, dataset, tmp_path, monkeypatch, part
 ):
     clock = [0.0]
+    owner = loop if part == "layer_table" else build_module
+    original = getattr(owner, part)
 
     def monotonic():
         clock[0] += 1.0
         return clock[0]
 
-    def slow(network):
-        clock[0] += 1000.0
-        return []
+    def slow_at_first(function):
+        def slow(*arguments):
+            clock[0] += slow.seconds
+            slow.seconds = 0.0
+            return function(*arguments)
+
+        slow.seconds = 1000.0
+        slow.get_concrete_function = getattr(function, "get_concrete_function", None)
+        return slow
+
+    def made(*arguments, **options):
+        return slow_at_first(original(*arguments, **options))
 
     with opened(tmp_path, config.with_flags(head_epochs=1), dataset) as run:
         loop.train_phase(run, run.config.phase("head"))
         monkeypatch.setattr(clock_module, "monotonic", monotonic)
-        monkeypatch.setattr(loop, "layer_table", slow)
+        monkeypatch.setattr(owner, part, slow_at_first(original) if part == "layer_table" else made)
         loop.train_phase(run, run.config.phase("finetune"))
         journal = run.state.journal
     assert journal.history[-1].seconds < 1000.0 < journal.seconds["finetune"]
     assert journal.training_seconds["finetune"] < 1000.0
+
+
+def test_preparing_a_phase_changes_no_weight_and_no_state(config, dataset, tmp_path):
+    with opened(tmp_path, config, dataset) as run:
+        built = build_phase(run, run.config.phase("head"))
+        variables = (*run.network.model.variables, *built.learner.optimizer.variables)
+        before = [np.array(each) for each in (*variables, *run.state.variables)]
+        loop._prepare(built)
+        after = [np.array(each) for each in (*variables, *run.state.variables)]
+    assert len(before) == len(after)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_bar_goes_on_with_each_step_and_shows_the_last_loss_looked_at(

@@ -1,7 +1,9 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from lib import run_folder
 from lib.config import Config
@@ -14,6 +16,7 @@ from lib.training.checkpoints import Checkpoints, TracedCheckpoint
 from lib.training.state import Journal, State
 
 CONFIG = Config(image_size=32, alpha=0.35).with_flags(head_epochs=3, finetune_epochs=4)
+AT_THE_LAST_START = Saved(CONFIG.to_json(), {}, {})
 
 
 def state_after(head, finetune=0, phase=None):
@@ -116,7 +119,7 @@ def save(checkpoints, network, step, shift):
 
 def shift_after_restoring(network, folder):
     before, state = network.head.kernel.numpy(), State()
-    path = resume.restore(network, state, folder, CONFIG)
+    path = resume.restore(network, state, folder, AT_THE_LAST_START)
     shift = float(np.mean(network.head.kernel.numpy() - before))
     return path and path.parent.name, int(state.step), round(shift, 3)
 
@@ -143,9 +146,52 @@ def test_else_the_weights_stay_what_they_are(network, tmp_path):
 def test_the_backbone_and_its_statistics_are_restored_too(network, folders, tmp_path):
     save(folders[0], network, 10, 0.5)
     before = network.backbone.get_weights()
-    resume.restore(network, State(), tmp_path, CONFIG)
+    resume.restore(network, State(), tmp_path, AT_THE_LAST_START)
     for now, then in zip(network.backbone.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then + np.float32(0.5))
+
+
+class YoungerState(State):
+    """That of a version which counts something more."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = tf.Variable(0)
+
+
+class OlderState(State):
+    """That of a version which did not count what was left out."""
+
+    def __init__(self):
+        super().__init__()
+        del self.skipped
+
+
+def state_with_epochs(**changes):
+    state, epoch = State(), dataclasses.asdict(Epoch(0, "start", 0, *[0.5] * 7))
+    for name, value in changes.items():
+        epoch |= {name: value}
+        if value is None:
+            del epoch[name]
+    state._journal.assign(json.dumps(dataclasses.asdict(Journal()) | {"history": [epoch]}))
+    return state
+
+
+OTHER_VERSIONS = {
+    "a state with more": (YoungerState, "has a state with tokens"),
+    "a state with less": (OlderState, "has a state without skipped"),
+    "epochs with more": (lambda: state_with_epochs(energy=1.0), "'energy'"),
+    "epochs with less": (lambda: state_with_epochs(train_loss=None), "'train_loss'"),
+}
+
+
+@pytest.mark.parametrize(("other", "what"), OTHER_VERSIONS.values(), ids=OTHER_VERSIONS)
+def test_a_checkpoint_of_another_version_says_which_commit_goes_on(network, folders, other, what):
+    folders[0].save(TracedCheckpoint(model=network.model, state=other()), 10)
+    with pytest.raises(UserError, match=what) as refused:
+        resume.restore(network, State(), *folders, {"commit": "c0ffee"})
+    assert str(refused.value).endswith(": go on with the version that made it, commit c0ffee")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.fixture
@@ -193,7 +239,7 @@ def test_its_own_checkpoint_takes_the_place_of_the_head_of_a_run_that_has_moved(
     flags = dataclasses.replace(CONFIG, from_run="where/it/was").to_json()
     weights = network.head.kernel.numpy()
     found = begun_with(other_run, network, before=Saved(flags, {}, {}))
-    resume.restore(network, State(), tmp_path, CONFIG)
+    resume.restore(network, State(), tmp_path, AT_THE_LAST_START)
     assert found != {"from_sha256": None}
     np.testing.assert_array_equal(network.head.kernel, weights + np.float32(3.0))
 

@@ -63,6 +63,20 @@ def test_a_run_without_a_finished_epoch_has_no_best(tmp_path):
         open_trained(tmp_path, small, CLASSES, "best")
 
 
+def test_best_is_that_of_the_best_epoch_and_no_other_stands_in_for_it(
+    network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "build", lambda *_: network)
+    small = Config(image_size=32, alpha=0.35)
+    saved_by(network, tmp_path / "checkpoints", 140)
+    with pytest.raises(UserError, match="holds no best checkpoint yet"):
+        open_trained(tmp_path, small, CLASSES, "best")
+    saved_by(network, tmp_path / "best", 70)
+    saved_by(network, tmp_path / "head", 35)
+    assert open_trained(tmp_path, small, CLASSES, "best").step == 70
+    assert open_trained(tmp_path, small, CLASSES, "latest").step == 140
+
+
 @pytest.mark.parametrize("name", ["nowhere", ".", "/"])
 def test_a_checkpoint_that_is_not_there_is_named_with_what_would_do(tmp_path, name):
     small = Config(image_size=32, alpha=0.35)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.data.pictures import load
 from lib.errors import UserError
 from lib.use import pictures
 from lib.use.pictures import named_files, read_ahead
@@ -79,3 +80,88 @@ def test_no_more_is_read_than_was_allowed(tmp_path, monkeypatch, ahead):
         assert taken <= len(begun) <= taken + ahead
     reads.close()
     assert len(begun) <= 4 + ahead
+
+
+def test_the_network_sees_the_picture_itself_and_not_what_people_see_of_it(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    expected = load(tmp_path / "a.png", 64)
+    (alone,) = read_ahead([tmp_path / "a.png"], 64, 0, limit=1)
+    (shown,) = read_ahead([tmp_path / "a.png"], 64, 90, limit=1)
+    np.testing.assert_array_equal(alone.pixels, expected)
+    np.testing.assert_array_equal(shown.pixels, expected)
+    assert shown.shown.shape == (90, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("height and width must be > 0"), "height and width must be > 0"),
+        (MemoryError(), "there is not enough memory for it"),
+        (OSError("unrecognized data stream"), "unrecognized data stream"),
+        (SystemError(), "SystemError"),
+    ],
+)
+@pytest.mark.parametrize("at", ["resize", "_reduced", "decode"])
+def test_a_picture_that_cannot_be_made_ready_costs_no_other(tmp_path, monkeypatch, at, error, said):
+    paths = [write_picture(tmp_path / f"{level}.png", level) for level in (10, 20, 30)]
+    real = getattr(pictures, at)
+
+    def fails_for_one(given, size=None):
+        image = Image.open(io.BytesIO(given)) if at == "decode" else given
+        if image.getpixel((0, 0))[0] == 20:
+            raise error
+        return real(given) if at == "decode" else real(given, size)
+
+    monkeypatch.setattr(pictures, at, fails_for_one)
+    first, second, third = read_ahead(paths, 8, 30, limit=2)
+    assert (first.fault, second.fault, third.fault) == ("", said, "")
+    assert (first.pixels[0, 0, 0], third.pixels[0, 0, 0]) == (10, 30)
+    assert second.pixels is None and second.shown is None
+
+
+def test_a_picture_that_vanishes_after_it_was_listed_is_said(tmp_path):
+    paths = [write_picture(tmp_path / "set" / f"{i}.png") for i in range(3)]
+    named = listed(tmp_path / "set")
+    paths[1].unlink()
+    faults = [read.fault for read in read_ahead(named, 8, 0, limit=1)]
+    assert faults == ["", "No such file or directory", ""]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "loop", "x/" * 3000 + "x"])
+def test_a_name_that_no_file_can_have_costs_no_other(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    good = write_picture(tmp_path / "good.png")
+    names = f"{name}\n{good}\n".encode()
+    bad, read = read_ahead(listed("-", standard_input=names), 8, 0, limit=1)
+    assert bad.fault and not read.fault
+
+
+def test_a_link_to_itself_costs_no_other_of_a_folder(tmp_path):
+    good = write_picture(tmp_path / "good.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert listed(tmp_path) == [good, tmp_path / "loop.png"]
+
+
+def test_a_folder_that_cannot_be_read_costs_nothing_of_what_is_beside_it(tmp_path, monkeypatch):
+    good = [write_picture(tmp_path / name / "a.png") for name in ("b", "d")]
+    write_picture(tmp_path / "c" / "a.png")
+    scan = os.scandir
+
+    def closed(path):
+        if os.path.basename(path) == "c":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    error, *files = listed(tmp_path)
+    assert str(error) == f"the folder '{tmp_path / 'c'}' cannot be read: Permission denied"
+    assert files == good
+
+
+def test_standard_input_that_is_closed_is_said_where_it_is_needed(tmp_path):
+    good = write_picture(tmp_path / "good.png")
+    assert list(named_files([str(good)], None)) == [good]
+    error, path = named_files(["-", str(good)], None)
+    assert "standard input, but that is closed" in str(error) and path == good

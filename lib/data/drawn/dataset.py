@@ -21,6 +21,11 @@ _JPEG_QUALITY = 90
 _MOST_PROCESSES = 8  # a minute of work on two; more would spend it starting up
 
 
+def folder_in(data_dir: Path) -> Path:
+    """Where the drawn data set is or will be."""
+    return data_dir / NAME
+
+
 def fetch(data_dir: Path, progress: Progress) -> Path:
     """Returns the folder of the drawn data set in `data_dir`, drawing it where it is not there yet.
 
@@ -29,7 +34,7 @@ def fetch(data_dir: Path, progress: Progress) -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    root = data_dir / NAME
+    root = folder_in(data_dir)
     if not root.exists():
         try:
             data_dir.mkdir(parents=True, exist_ok=True)

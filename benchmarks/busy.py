@@ -1,0 +1,155 @@
+"""How much of its speed Thaw keeps beside other busy processes: both phases, evaluation, predict.
+
+    python -m benchmarks.busy RUN
+
+Takes a finished run and its pictures, and measures each kind of work on an idle machine and beside
+as many busy processes of normal priority as there are cores, by turns. Prints a Markdown table, and
+ends with exit code 1 where a kind keeps less than a third. About three minutes on two cores.
+"""
+
+import contextlib
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+
+from benchmarks.finished_run import FinishedRun, from_command_line
+from lib.config import Phase
+from lib.reporting.progress import bar
+from lib.runtime import cores
+
+TURNS = 5
+STEPS = 12  # that are timed, after those that fill the pipeline
+FILLING = 3
+BAR = 1 / 3
+
+# Ends by itself where the benchmark is killed.
+_SPIN = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(100_000):
+        pass
+"""
+
+# Pictures a second, of a stretch of work.
+Work = Callable[[], float]
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[list[subprocess.Popen]]:
+    """Keeps a number of processes of this process's priority busy for as long as the block lasts.
+
+    They are of the same session, so that Linux' grouping of tasks by session does not set Thaw
+    apart from them.
+    """
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for _ in range(count):
+            process = subprocess.Popen([sys.executable, "-c", _SPIN])
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+        yield processes
+
+
+def rate(batches: Iterator[int]) -> float:
+    """Items a second, once the pipeline is full.
+
+    Args:
+        batches: does the work of a batch each time, and gives the number of its items.
+    """
+    for _ in itertools.islice(batches, FILLING):
+        pass
+    began = time.perf_counter()
+    done = sum(itertools.islice(batches, STEPS))
+    return done / (time.perf_counter() - began)
+
+
+def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
+    """What Thaw does with pictures, by name."""
+    from lib.data.dataset import open_dataset
+    from lib.model.engine import cut
+    from lib.model.freezing import freeze, layer_index
+    from lib.training.feed import EvaluationFeed, TrainingFeed
+    from lib.training.optimizers import build_optimizer
+    from lib.training.state import State
+    from lib.training.steps import make_evaluation_step, make_train_step
+    from lib.training.trained import open_trained
+    from lib.use.pictures import read_ahead
+    from lib.use.predictions import predictions
+
+    config, network = run.config, run.network
+    dataset = open_dataset(config, bar)
+
+    def training(phase: Phase) -> Work:
+        trained_from = layer_index(network.backbone, phase.trained_from)
+        variables = freeze(network, trained_from)
+        engine = cut(network, trained_from, config.engine, config.threads)
+        optimizer = build_optimizer(phase, phase.learning_rate)
+        step = make_train_step(
+            engine, network.head, variables, optimizer, State(), config.dropout, config.seed
+        )
+        feed = TrainingFeed(dataset.train, engine, config.batch_size, config.seed, config.rotation)
+
+        def train() -> Iterator[int]:
+            for batch in feed.batches(0, FILLING + STEPS):
+                step(*batch)
+                yield len(batch.labels)
+
+        return lambda: rate(train())
+
+    for phase in (config.head, config.finetune):
+        yield phase.name, training(phase)
+
+    trained = open_trained(run.folder, config, dataset.classes, "best")
+    engine = trained.engine()
+    evaluation_step = make_evaluation_step(engine, trained.network.head)
+
+    def evaluate() -> Iterator[int]:
+        feed = EvaluationFeed(dataset.train, engine, config.batch_size, memory_mb=0)
+        while True:  # a small set several times
+            for batch in feed:
+                evaluation_step(batch.features)
+                yield len(batch.labels)
+
+    yield "evaluation", lambda: rate(evaluate())
+
+    paths = [dataset.train.store.pictures[row].path for row in dataset.train.rows]
+
+    def predict() -> Iterator[int]:
+        wanted = (FILLING + STEPS) * config.batch_size
+        chosen = list(itertools.islice(itertools.cycle(paths), wanted))
+        reads = read_ahead(chosen, config.image_size, shown=0, limit=2 * config.batch_size)
+        told = predictions(trained, reads, explain=False)
+        while batch := len(list(itertools.islice(told, config.batch_size))):
+            yield batch
+
+    yield "predict", lambda: rate(predict())
+
+
+def main() -> None:
+    run = from_command_line(__doc__.splitlines()[0])
+    count = cores()
+    print(f"Beside {count} busy processes on {count} cores, medians of {TURNS} turns\n")
+    print("| work | alone, images/s | beside them, images/s | kept |")
+    print("| --- | ---: | ---: | ---: |")
+    enough = True
+    for name, work in kinds_of_work(run):
+        work()  # compiled
+        alone, beside = [], []
+        for _ in range(TURNS):
+            alone.append(work())
+            with busy(count):
+                beside.append(work())
+        kept = median(beside) / median(alone)
+        enough &= kept >= BAR
+        print(f"| {name} | {median(alone):.0f} | {median(beside):.0f} | {kept:.2f} |", flush=True)
+    if not enough:
+        sys.exit(f"below the bar of {BAR:.2f}")
+
+
+if __name__ == "__main__":
+    main()
