@@ -14,6 +14,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from flags import data, model, phases, run
+from lib import runtime
 from lib.config import Config, resolved
 from lib.errors import UserError
 
@@ -62,7 +63,8 @@ def _require_known(flag: absl_flags.FlagHolder, known: Sequence[str | None]) -> 
 
 def _help() -> str:
     """All flags by topic, and what the words in their values can be."""
-    from lib.registries import REGISTRIES  # it imports TensorFlow, for which nobody else waits
+    runtime.start(threads=1, seed=0)
+    from lib.registries import OPTIMIZERS, REGISTRIES
 
     topics = [absl_flags.FLAGS.module_help(module) for module in (run, data, model, phases)]
     fill = functools.partial(textwrap.fill, width=96, subsequent_indent="      ")
@@ -70,6 +72,7 @@ def _help() -> str:
         "\n".join([f"{title}:", *(fill(f"  {name}: {line}") for name, line in entries.describe())])
         for title, entries in REGISTRIES.items()
     ]
+    chapters.append(fill(f"Optimizers of --<phase>_optimizer: {', '.join(sorted(OPTIMIZERS))}"))
     return "\n\n".join([sys.modules["__main__"].__doc__ or "", *topics, *chapters])
 
 

@@ -3,7 +3,9 @@
 from lib.data.augment import OPERATIONS
 from lib.training.losses import LOSSES
 from lib.training.measures import MEASURES
-from lib.training.optimizers import SCHEDULES
+from lib.training.optimizers import OPTIMIZERS, SCHEDULES
+
+__all__ = ["OPTIMIZERS", "REGISTRIES"]
 
 REGISTRIES = {
     "Operations of --augment": OPERATIONS,
