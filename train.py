@@ -7,7 +7,7 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which are a part of what a person waits for
 
-from lib import streams
+from lib.system import streams
 
 streams.fill()  # before anything opens a file, which would take the place of a closed stream
 streams.outlive_readers()
@@ -26,13 +26,13 @@ from absl import app
 from absl import flags as absl_flags
 
 import flags
-from lib import run_folder, runtime
 from lib.config import Config
 from lib.data.dataset import open_dataset, open_test_set
 from lib.errors import Stopped, UserError
-from lib.reporting.progress import bar, say
-from lib.training.rival import open_rival, require_rival
-from lib.training.train import suggest_rate, train
+from lib.inference.baseline import open_rival, require_rival
+from lib.system import runtime
+from lib.system.progress import bar, say
+from lib.train import suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
@@ -73,22 +73,22 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
     With another run to compare it with, measures that on the same pictures.
     """
     folder = Path(config.workdir)
-    before = run_folder.require_saved(folder)
+    before = folder.require_saved(folder)
     say(f"Evaluating {folder} on {test_dir or 'its test set'}")
-    config = run_folder.continued(folder, flags.configuration(before.config), before)
+    config = folder.continued(folder, flags.configuration(before.config), before)
     if against:
         require_rival(Path(against), before)
     if test_dir:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:
         dataset = open_dataset(config, bar)
-        run_folder.require_same_pictures(folder, before, dataset)
+        folder.require_same_pictures(folder, before, dataset)
         subset = dataset.test
-    run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
+    folder.report_skipped(folder / "evaluation", subset.store.skipped)
     rival = against and open_rival(Path(against), before, subset, not test_dir, bar)
 
     runtime.start(config.threads, config.seed)
-    from lib.training.outcome import evaluate_best
+    from lib.inference.outcome import evaluate_best
 
     evaluate_best(folder, config, subset, test_dir, rival, STOP)
 

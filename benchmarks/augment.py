@@ -14,8 +14,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from lib import runtime
 from lib.config import Config
+from lib.system import runtime
 
 TEN = "flip|rotate(0.2)|crop|translate|zoom|color|grey|erase|blur|mixup"
 BATCH, SIZE, TURNS = 32, 160, 60

@@ -17,8 +17,8 @@ from statistics import median
 
 from benchmarks.finished_run import FinishedRun, from_command_line
 from lib.config import Phase
-from lib.reporting.progress import bar
-from lib.runtime import cores
+from lib.system.progress import bar
+from lib.system.runtime import cores
 
 TURNS = 5
 STEPS = 12  # that are timed, after those that fill the pipeline
@@ -71,15 +71,15 @@ def rate(batches: Iterator[int]) -> float:
 def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
     """What Thaw does with pictures, by name."""
     from lib.data.dataset import open_dataset
+    from lib.inference.pictures import read_ahead
+    from lib.inference.predictions import predictions
+    from lib.inference.trained import open_trained
     from lib.model.engine import cut
     from lib.model.freezing import freeze, layer_index
+    from lib.runs.state import State
     from lib.training.feed import EvaluationFeed, TrainingFeed
     from lib.training.optimizers import build_optimizer
-    from lib.training.state import State
     from lib.training.steps import make_evaluation_step, make_train_step
-    from lib.training.trained import open_trained
-    from lib.use.pictures import read_ahead
-    from lib.use.predictions import predictions
 
     config, network = run.config, run.network
     dataset = open_dataset(config, bar)

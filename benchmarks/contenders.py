@@ -15,8 +15,8 @@ from lib.config import user_cache
 from lib.data import drawn
 from lib.data.listing import Picture
 from lib.data.splits import Splits, limited, split_folder
-from lib.reporting.progress import bar
-from lib.runtime import cores
+from lib.system.progress import bar
+from lib.system.runtime import cores
 
 PEERS = ROOT / "benchmarks" / "peers"
 # Not imported from lib.model.weights: TensorFlow would come with it and swell this process.

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lib import run_folder, runtime
 from lib.config import Config
+from lib.system import runtime
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
     from lib.model.network import Network
@@ -37,7 +37,7 @@ def from_command_line(description: str) -> FinishedRun:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("run", type=Path, help="folder of a finished run of both phases")
     folder = parser.parse_args().run
-    saved = run_folder.require_saved(folder)
+    saved = folder.require_saved(folder)
     config, classes = saved.config, len(saved.facts["classes"])
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     runtime.start(config.threads, config.seed)

@@ -38,7 +38,7 @@ def place_of(trace: Sequence[str]) -> str:
     """What a process was at when it died.
 
     Args:
-        trace: the places that it reached, as `lib.faults` names them.
+        trace: the places that it reached, as `lib.system.fault_points` names them.
     """
     phase = next((p.removeprefix("phase:") for p in reversed(trace) if "phase:" in p), None)
     if phase is None:

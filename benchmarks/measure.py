@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.runtime import peak_memory_mb
+from lib.system.runtime import peak_memory_mb
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lib import run_folder, runtime
+from lib.system import runtime
 
 CONTENDERS = ("lib.predict", "keras")
 
@@ -26,8 +26,8 @@ CONTENDERS = ("lib.predict", "keras")
 def ours(trained, folder: Path) -> int:
     """Predicts as `lib.predict` does, without printing the table."""
     from lib.data.listing import visible_files
-    from lib.use.pictures import read_ahead
-    from lib.use.predictions import predictions
+    from lib.inference.pictures import read_ahead
+    from lib.inference.predictions import predictions
 
     size, batch = trained.config.image_size, trained.config.batch_size
     reads = read_ahead(sorted(visible_files(folder)), size, shown=0, limit=2 * batch)
@@ -53,10 +53,10 @@ def keras_predict(trained, folder: Path) -> int:
 
 def turn(contender: str, workdir: Path, folder: Path) -> None:
     """Runs one contender in this process, and prints what it took as JSON."""
-    saved = run_folder.require_saved(workdir)
+    saved = folder.require_saved(workdir)
     if contender == "lib.predict":  # Keras is not held to our demand for repeatable numbers
         runtime.start(saved.config.threads, saved.config.seed)
-    from lib.training.trained import open_trained
+    from lib.inference.trained import open_trained
 
     trained = open_trained(workdir, saved.config, saved.facts["classes"], "best")
     began, spent = time.perf_counter(), time.process_time()

@@ -47,9 +47,9 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     from lib.data.augmentation import Augmentation
     from lib.model.engine import cut
     from lib.model.freezing import freeze, layer_index
-    from lib.training.checkpoints import Checkpoints, TracedCheckpoint
+    from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+    from lib.runs.state import State
     from lib.training.optimizers import build_optimizer
-    from lib.training.state import State
     from lib.training.steps import make_gradient_step, make_train_step
 
     config, network = run.config, run.network

@@ -14,9 +14,9 @@ from absl import app
 from absl import flags as absl_flags
 
 from flags import data, model, phases, run
-from lib import runtime
 from lib.config import Config, resolved
 from lib.errors import UserError
+from lib.system import runtime
 
 __all__ = ["configuration", "data", "model", "parse", "phases", "run"]
 

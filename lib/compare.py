@@ -12,16 +12,15 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lib import run_folder
 from lib.config import setting, written
 from lib.errors import UserError
+from lib.inference import command_line
+from lib.inference.command_line import Parser
 from lib.reporting.diagnostics import COLOURS, STYLES
-from lib.reporting.history import Epoch, phase_starts, read_history
 from lib.reporting.plots import families, new_figure, save, shown
-from lib.reporting.progress import duration, say
 from lib.reporting.result import read_json
-from lib.use import command_line
-from lib.use.command_line import Parser
+from lib.runs.history import Epoch, phase_starts, read_history
+from lib.system.progress import duration, say
 
 _PLACES = ("workdir", "data_dir")  # flags that differ between any two runs, or say nothing
 _NONE = "-"
@@ -95,7 +94,7 @@ def load(folders: Sequence[Path]) -> list[Finished]:
 
 
 def _load(folder: Path, name: str) -> Finished:
-    before = run_folder.saved(folder)
+    before = folder.saved(folder)
     if before is None:
         raise UserError(f"{folder} holds no run; give the folder of one")
     try:

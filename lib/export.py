@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib import run_folder, runtime, streams
 from lib.config import Config
 from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
-from lib.reporting.progress import bar, say
+from lib.inference import command_line
 from lib.reporting.result import write_json
-from lib.use import command_line
+from lib.system import runtime, streams
+from lib.system.progress import bar, say
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
-    from lib.use.agreement import Agreement
-    from lib.use.calls import Calls
+    from lib.inference.agreement import Agreement
+    from lib.inference.calls import Calls
 
 REPORT = "export.json"
 # How many labels may differ. Rounding to 8 bits moves more pictures across the threshold.
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     streams.outlive_readers()
     folder, output = options.workdir, options.output
-    saved = run_folder.require_saved(folder)
+    saved = folder.require_saved(folder)
     config = saved.config
     _require_free(output, options.force)
     say(f"Exporting {folder} as {options.format} to {output}")
@@ -60,10 +60,10 @@ def main(arguments: Sequence[str]) -> int:
         dataset = _opened(config, folder, saved.facts["data_sha256"], options.quantize)
 
     runtime.start(config.threads, config.seed)
-    from lib.training.trained import make_classifier, open_trained
-    from lib.use import formats
-    from lib.use.agreement import agreements
-    from lib.use.calls import check_calls
+    from lib.inference import formats
+    from lib.inference.agreement import agreements
+    from lib.inference.calls import check_calls
+    from lib.inference.trained import make_classifier, open_trained
 
     trained = open_trained(folder, config, saved.facts["classes"], options.checkpoint)
     with _in_place_of(output) as temporary:

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from lib import run_folder, runtime, streams
-from lib.atomic import fitting, replacing
 from lib.config import expanded
 from lib.errors import UserError
+from lib.inference import command_line
+from lib.inference.pictures import Read, named_files, read_ahead
+from lib.inference.tables import SUFFIXES, Row, table, unfinished
 from lib.reporting import plots
 from lib.reporting.heatmap import overlay
-from lib.reporting.progress import bar, say
-from lib.use import command_line
-from lib.use.pictures import Read, named_files, read_ahead
-from lib.use.tables import SUFFIXES, Row, table, unfinished
+from lib.system import runtime, streams
+from lib.system.atomic import fitting, replacing
+from lib.system.progress import bar, say
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
-    from lib.use.predictions import Prediction
+    from lib.inference.predictions import Prediction
 
 _IN_GRID = 25  # pictures
 _EXPLAINED = 640  # pixels, the longer side of an explanation at most
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = options.workdir
     if options.output or options.grid or options.explain is not None:
         streams.outlive_readers()
-    saved = run_folder.require_saved(folder)
+    saved = folder.require_saved(folder)
     explanations = _explanations(options)
     table_so_far = unfinished(options.output) if options.output else None
     for file in filter(None, (options.output, options.grid)):
@@ -77,8 +77,8 @@ def main(arguments: Sequence[str]) -> int:
     say(f"Predicting {len(paths)} pictures by {folder}, {' or '.join(saved.facts['classes'])}")
 
     runtime.start(saved.config.threads, saved.config.seed)
-    from lib.training.trained import open_trained
-    from lib.use.predictions import predictions
+    from lib.inference.predictions import predictions
+    from lib.inference.trained import open_trained
 
     trained = open_trained(folder, saved.config, saved.facts["classes"], options.checkpoint)
     told, first = 0, []

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from lib import runtime
+from lib.system import runtime
 
 # How long an example takes depends on who else uses the machine.
 settings.register_profile("thaw", deadline=None)

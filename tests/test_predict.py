@@ -230,8 +230,8 @@ def test_what_the_user_can_mend_is_one_line(told, ants, monkeypatch, tmp_path, a
 
 
 def test_a_checkpoint_of_another_network_is_refused(told, ants, tmp_path, network_for_three):
-    from lib.training.checkpoints import Checkpoints, TracedCheckpoint
-    from lib.training.state import State
+    from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+    from lib.runs.state import State
 
     other = TracedCheckpoint(model=network_for_three.model, state=State())
     path = Checkpoints(tmp_path / "three", keep=1).save(other, 1)

@@ -18,7 +18,7 @@ import pytest
 from lib import compare
 from lib.config import Config
 from lib.data.dataset import open_dataset
-from lib.reporting.history import read_history
+from lib.runs.history import read_history
 
 ROOT = Path(__file__).parents[1]
 SMALL = [

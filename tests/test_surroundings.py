@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lib import runtime
+from lib.system import runtime
 
 ROOT = Path(__file__).parents[1]
 AS_IT_IS = """
-from lib import runtime
+from lib.system import runtime
 {before}
 runtime.start(threads=2, seed=0)
 import keras, os, tensorflow as tf

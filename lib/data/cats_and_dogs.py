@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from lib import Progress, faults
-from lib.alone import alone
-from lib.download import DownloadError, discard, download, source_of
+from lib import Progress
 from lib.errors import UserError
+from lib.system import fault_points
+from lib.system.downloads import DownloadError, discard, download, source_of
+from lib.system.file_lock import alone
 
 SOURCES: tuple[str, ...] = (
     "https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip",
@@ -166,12 +167,12 @@ def _unpack(
             progress("unpacking", len(pictures), "pictures") as advance,
         ):
             for picture in pictures:
-                faults.point("unpack")
+                fault_points.point("unpack")
                 archive.extract(picture, temporary)
                 advance(1)
         os.sync()  # A power cut after the rename must not leave empty pictures behind.
-        faults.point("unpacked")
+        fault_points.point("unpacked")
         os.rename(temporary / NAME, data_dir / NAME)
-        faults.point("fetched")
+        fault_points.point("fetched")
     finally:
         shutil.rmtree(temporary)

@@ -29,13 +29,14 @@ import numpy as np
 import PIL
 from PIL import features
 
-from lib import Progress, faults
-from lib.ahead import ahead
+from lib import Progress
 from lib.data.cache import CachedSet, Index, PictureCache
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
-from lib.runtime import cores, release_memory
+from lib.system import fault_points
+from lib.system.prefetching import ahead
+from lib.system.runtime import cores, release_memory
 
 # To be raised whenever the same file would give other pixels or another verdict than before.
 _VERSION = 3
@@ -192,7 +193,7 @@ def _update(opened: CachedSet, paths: Sequence[str], size: int, progress: Progre
     known = [_Checked(*note) if note else None for note in opened.index.notes]
 
     def check(i: int) -> _Checked:
-        faults.point("decode")
+        fault_points.point("decode")
         return _check(paths[i], size, known[i], i, opened)
 
     work = [

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from lib.runtime import quietly, release_memory
+from lib.system.runtime import quietly, release_memory
 
 _TOGETHER = 8  # pictures at most whose narrow feature maps are computed at once
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib import Progress
-from lib.alone import alone
 from lib.config import user_cache, weight_file
-from lib.download import DownloadError, discard, download
 from lib.errors import UserError
+from lib.system.downloads import DownloadError, discard, download
+from lib.system.file_lock import alone
 
 if TYPE_CHECKING:  # weights are fetched before Keras and TensorFlow are started
     import keras

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.reporting.heatmap import overlay
-from lib.reporting.judged import Explain, Judged, percent
 from lib.reporting.metrics import (
     CALIBRATION_BINS,
     Curve,
@@ -30,6 +29,7 @@ from lib.reporting.plots import (
     predictions,
     shown,
 )
+from lib.reporting.predictions import Explain, Judged, percent
 from lib.reporting.result import wilson_interval
 
 # Okabe and Ito's palette; black serves where nothing else is drawn in grey.

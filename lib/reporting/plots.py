@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from lib.atomic import replacing
-from lib.reporting.history import Epoch, phase_starts
-from lib.reporting.judged import percent
+from lib.reporting.predictions import percent
+from lib.runs.history import Epoch, phase_starts
+from lib.system.atomic import replacing
 
 matplotlib.rcdefaults()  # and not what a `matplotlibrc` of this folder or user says
 

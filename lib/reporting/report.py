@@ -14,11 +14,11 @@ from PIL import Image
 
 from lib.config import not_default, setting, written
 from lib.reporting.diagnostics import beside
-from lib.reporting.history import Epoch, phase_starts
-from lib.reporting.judged import Explain, Judged, percent
 from lib.reporting.metrics import calibration, precision_recall_curve, roc_curve
-from lib.reporting.progress import duration
+from lib.reporting.predictions import Explain, Judged, percent
 from lib.reporting.svg import Series, line_chart
+from lib.runs.history import Epoch, phase_starts
+from lib.system.progress import duration
 
 REPORT = "report.html"
 _GALLERY = 12  # pictures in each gallery

@@ -12,17 +12,17 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from lib.atomic import replacing
 from lib.config import HOUSEKEEPING, written
 from lib.errors import UserError, reason
 from lib.model.freezing import Row, as_markdown, as_text
 from lib.reporting import plots
-from lib.reporting.history import Epoch, write_history
-from lib.reporting.judged import Explain, Judged
-from lib.reporting.progress import duration, say
+from lib.reporting.predictions import Explain, Judged
 from lib.reporting.report import REPORT, html
 from lib.reporting.tensorboard import Summaries
 from lib.reporting.tiles import SHOWN, tiles
+from lib.runs.history import Epoch, write_history
+from lib.system.atomic import replacing
+from lib.system.progress import duration, say
 
 
 class Reports:

@@ -21,9 +21,9 @@ from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.image.metadata import create_summary_metadata
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
-from lib import faults
-from lib.atomic import replacing
-from lib.literal import literal
+from lib.system import fault_points
+from lib.system.atomic import replacing
+from lib.system.literal import literal
 
 SPLITS = ("train", "validation", "test")
 
@@ -232,7 +232,7 @@ def _keep_until(folder: Path, resume_step: int) -> set[tuple[str, int]]:
             for event in [version, *points.values()]:
                 writer.write(event.SerializeToString())
         os.replace(complete, folder / _KEPT)
-        faults.point("tensorboard")
+        fault_points.point("tensorboard")
     for path in old:
         if path.name != _KEPT:
             path.unlink()

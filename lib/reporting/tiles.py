@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from lib.reporting.judged import percent
 from lib.reporting.plots import BLUE, VERMILLION, families, shown
+from lib.reporting.predictions import percent
 
 SHOWN, COLUMNS = 8, 4
 _SIDE, _LINE, _GAP = 128, 15, 4  # pixels

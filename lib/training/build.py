@@ -11,12 +11,12 @@ import numpy as np
 from lib.config import Config, Phase
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
-from lib.exact_sums import require_exact_sums
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
 from lib.model.network import Network
+from lib.runs.checkpoints import TracedCheckpoint, load_checkpoint
+from lib.system.exact_sums import require_exact_sums
 from lib.training.averages import Averages
-from lib.training.checkpoints import TracedCheckpoint, load_checkpoint
 from lib.training.clock import Clock
 from lib.training.feed import EvaluationFeed, TrainingFeed
 from lib.training.losses import class_weights, make_loss

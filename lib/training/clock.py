@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from lib.training.state import State
+from lib.runs.state import State
 
 
 class Clock:

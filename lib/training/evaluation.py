@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from lib import faults
 from lib.data.dataset import Subset
 from lib.data.examples import one_hot_targets
-from lib.reporting.judged import Judged
-from lib.reporting.progress import bar
+from lib.reporting.predictions import Judged
+from lib.system import fault_points
+from lib.system.progress import bar
 from lib.training.feed import EvaluationFeed
 from lib.training.losses import answers, cross_entropy
 from lib.training.steps import EvaluationStep
@@ -72,7 +72,7 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
     labels, logits = [], []
     with bar("evaluating", feed.examples, "pictures") as advance:
         for batch in feed:
-            faults.point("evaluation")
+            fault_points.point("evaluation")
             stop.heed()
             labels.append(batch.labels)
             logits.append(step(batch.features)[: len(batch.labels)])

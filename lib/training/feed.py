@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lib.ahead import ahead
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Subset
 from lib.data.examples import Examples, one_hot_targets, target_columns
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine
-from lib.reporting.progress import bar
+from lib.system.prefetching import ahead
+from lib.system.progress import bar
 
 
 class Batch(NamedTuple):

@@ -1,14 +1,14 @@
 """The loop: a phase of training, epoch by epoch, step by step."""
 
-from lib import faults
 from lib.config import Phase
 from lib.errors import Stopped
 from lib.model.freezing import layer_table
-from lib.reporting.history import Epoch
-from lib.reporting.progress import bar, say
-from lib.runtime import release_memory
+from lib.runs.early_stopping import best_epoch, epochs_of, is_finished
+from lib.runs.history import Epoch
+from lib.system import fault_points
+from lib.system.progress import bar, say
+from lib.system.runtime import release_memory
 from lib.training.build import BuiltPhase, build_phase
-from lib.training.early_stopping import best_epoch, epochs_of, is_finished
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.run import Run
 from lib.training.soundness import require_finite, require_sound
@@ -48,7 +48,7 @@ def train_phase(run: Run, phase: Phase) -> None:
 def _begin(built: BuiltPhase) -> None:
     """Brings the optimizer to where the run stands, and shows what will be trained."""
     run, name = built.run, built.phase.name
-    faults.point(f"phase:{name}")
+    fault_points.point(f"phase:{name}")
     if run.state.phase_name == name:
         # The checkpoint was written in this phase, so it holds this phase's optimizer.
         built.load(run.restored, "optimizer", "averages")
@@ -95,7 +95,7 @@ def _train_epoch(built: BuiltPhase) -> None:
     with bar(title, len(run.dataset.train), "pictures") as advance:
         advance(int(state.count))
         for batch in built.training.batches(taken, end):
-            faults.point("step")
+            fault_points.point("step")
             measurements = built.train_step(*batch, taken)
             taken += 1
             if taken == run.resumed_at + 1:

@@ -11,7 +11,7 @@ Targets are probabilities of classes: float32 [n, 1], of class 1, where the netw
 and [n, classes] otherwise. They may be mixed and need not be zeros and ones.
 
 The losses below have gradients in closed form: one expression instead of a sum over every use of
-the logits, whose order of summation TensorFlow leaves to timing (see `lib.exact_sums`, which makes
+the logits, whose order of summation TensorFlow leaves to timing (`lib.system.exact_sums` makes
 such sums exact for losses that have no closed form).
 """
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib import faults, plugins, run_folder, runtime
+from lib import plugins
 from lib.config import Config
 from lib.data.dataset import Dataset, list_classes_of, open_dataset
 from lib.model.weights import fetch
-from lib.reporting.progress import bar
+from lib.runs import folder
+from lib.system import fault_points, runtime
+from lib.system.progress import bar
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
     from lib.model.network import Network
@@ -28,7 +30,7 @@ class Parts:
     """
 
     config: Config
-    before: run_folder.Saved | None
+    before: folder.Saved | None
     plugins: Mapping[str, str]
     network: "Network"
     dataset: Dataset
@@ -40,27 +42,27 @@ def open_parts(folder: Path, config: Config) -> Parts:
     Raises:
         UserError: another run lives in the folder, or something cannot be had.
     """
-    before = run_folder.saved(folder)
-    config = run_folder.continued(folder, config, before)
+    before = folder.saved(folder)
+    config = folder.continued(folder, config, before)
     if not config.from_run:
         # Missed now, and not when it is read.
         fetch(config.weights, config.alpha, config.image_size, bar)
     classes = list_classes_of(config, bar)
 
-    faults.point("tensorflow")
+    fault_points.point("tensorflow")
     # It takes seconds, so that most of what can be wrong has been said by then; reading all
     # pictures may take minutes, so that what TensorFlow must be asked for is asked before.
     runtime.start(config.threads, config.seed)
-    from lib.training import resume
+    from lib.runs import resume
     from lib.training.run import build_network
 
     digests = plugins.load(config.plugin)
     if before:
-        run_folder.require_same(folder, before.facts, {"plugins": digests})
+        folder.require_same(folder, before.facts, {"plugins": digests})
         resume.require_same_phases(folder, config, before)
     network = build_network(config, len(classes))
     resume.find_other(config, classes, before)
     dataset = open_dataset(config, bar)
     if before:
-        run_folder.require_same_pictures(folder, before, dataset)
+        folder.require_same_pictures(folder, before, dataset)
     return Parts(config, before, digests, network, dataset)

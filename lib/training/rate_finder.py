@@ -18,11 +18,11 @@ from lib.config import Config, Phase, setting
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.model.network import Network
-from lib.reporting.progress import bar
+from lib.runs.checkpoints import load_checkpoint
+from lib.runs.resume import finished_phase
+from lib.runs.state import State
+from lib.system.progress import bar
 from lib.training.build import build_feed, build_learner
-from lib.training.checkpoints import load_checkpoint
-from lib.training.resume import finished_phase
-from lib.training.state import State
 from lib.training.steps import make_train_step
 from lib.training.stopping import StopRequest
 

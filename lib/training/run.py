@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import run_folder
-from lib.atomic import remove_leftovers
 from lib.config import Config
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
@@ -16,13 +14,14 @@ from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.network import Network, build, build_backbone, weights_sha256
 from lib.model.weights import load_pretrained
 from lib.reporting import plots
-from lib.reporting.progress import bar, say
 from lib.reporting.reports import Reports
-from lib.training import resume
-from lib.training.checkpoints import Checkpoints, step_of
+from lib.runs import resume
+from lib.runs.checkpoints import Checkpoints, step_of
+from lib.runs.state import State
+from lib.system.atomic import remove_leftovers
+from lib.system.progress import bar, say
 from lib.training.feed import augmented
 from lib.training.parts import Parts
-from lib.training.state import State
 from lib.training.stopping import StopRequest
 from lib.training.trainable import require_trainable
 
@@ -123,11 +122,11 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
     facts |= resume.other_run(network, config, facts["classes"], before)
     restored = None
     if before:
-        run_folder.require_same(folder, before.facts, facts)
+        folder.require_same(folder, before.facts, facts)
         restored = resume.restore(network, state, folder, before)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
-    run_folder.list_pictures(folder, dataset)
-    run_folder.save(folder, config, facts)
+    folder.list_pictures(folder, dataset)
+    folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:
         say(f"Resuming at step {int(state.step)}")

@@ -9,11 +9,11 @@ import tensorflow as tf
 from lib.model.engine import Engine
 from lib.model.network import Network
 from lib.randomness import uniform
+from lib.runs.state import State
 from lib.training.averages import Averages
 from lib.training.losses import Loss, predicted_classes, true_classes
 from lib.training.measures import MEASURES, Outcome, measured
 from lib.training.optimizers import Rate, apply_scaled
-from lib.training.state import State
 
 TrainStep = Callable[[tf.Tensor, tf.Tensor, int], dict[str, tf.Tensor]]
 GradientStep = Callable[[tf.Tensor, tf.Tensor, int], Sequence[tf.Tensor]]

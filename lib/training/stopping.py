@@ -5,7 +5,7 @@ import sys
 from types import FrameType
 
 from lib.errors import Stopped
-from lib.reporting.progress import say
+from lib.system.progress import say
 
 
 class StopRequest:

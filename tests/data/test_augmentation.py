@@ -383,7 +383,7 @@ def digest(threads):
     program = f"""
 import hashlib, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from lib import runtime
+from lib.system import runtime
 runtime.start({threads}, 0)
 import numpy as np
 from lib.data.augmentation import Augmentation

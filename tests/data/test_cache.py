@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from lib.atomic import is_temporary
 from lib.data.cache import PictureCache
+from lib.system.atomic import is_temporary
 
 SHAPE = (200, 200, 3)
 ROW = 200 * 200 * 3  # bytes

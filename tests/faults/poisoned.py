@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[0] = str(ROOT)
 
-from lib import runtime  # noqa: E402
+from lib.system import runtime  # noqa: E402
 
 POISONED = {int(step) for step in os.environ["POISONED"].split(",")}
 start = runtime.start

@@ -43,7 +43,7 @@ class Program:
 
         Args:
             workdir: the folder of the run.
-            fault: where it is to be stopped, and how; see `lib.faults`.
+            fault: where it is to be stopped, and how; see `lib.system.fault_points`.
             trace: a file for the places it reaches.
         """
         self.cache.mkdir(parents=True, exist_ok=True)

@@ -6,9 +6,9 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from lib import faults
 from lib.errors import UserError
-from lib.training.checkpoints import Checkpoints, TracedCheckpoint
+from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+from lib.system import fault_points
 from tests.faults.program import Outcome
 
 
@@ -114,8 +114,8 @@ def test_a_checkpoint_that_cannot_be_replaced_is_never_half_of_another(
 ):
     checkpoints, variable = two_checkpoints
     variable.assign(3.0)
-    monkeypatch.setattr(faults, "_FAULTS", faults._armed(f"{place}=ENOSPC"))
-    monkeypatch.setattr(faults, "_WATCHED", True)
+    monkeypatch.setattr(fault_points, "_FAULTS", fault_points._armed(f"{place}=ENOSPC"))
+    monkeypatch.setattr(fault_points, "_WATCHED", True)
     with pytest.raises(UserError, match="No space left on device"):
         checkpoints.save(TracedCheckpoint(value=variable), 2)
     # Once its files are replaced, the one before is the newest; what was written is gone again.

@@ -8,7 +8,7 @@ import pytest
 
 from lib.config import Config
 from lib.errors import UserError
-from lib.training.resume import other_run
+from lib.runs.resume import other_run
 from tests.faults.program import Outcome, history
 
 CLASSES = ["cats", "dogs"]

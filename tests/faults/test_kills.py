@@ -2,7 +2,7 @@
 
 import random
 
-from lib.atomic import is_temporary
+from lib.system.atomic import is_temporary
 from tests.faults.program import Outcome
 from tests.http_server import Answer, serving
 

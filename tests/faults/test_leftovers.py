@@ -1,6 +1,6 @@
 """What killed writers leave in a run folder goes at the next start; nothing else does."""
 
-from lib.atomic import is_temporary, remove_leftovers, replacing
+from lib.system.atomic import is_temporary, remove_leftovers, replacing
 
 
 def test_what_a_killed_writer_left_is_removed_at_any_depth(tmp_path):

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from lib.model.engine import cut
 from lib.model.freezing import freeze
+from lib.runs.state import State
 from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
-from lib.training.state import State
 from lib.training.steps import Learner, make_train_step
 from tests.faults.program import history
 

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.text import Text
 
 from lib.reporting import diagnostics, plots
-from lib.reporting.judged import Judged
+from lib.reporting.predictions import Judged
 
 
 def judged(classes, count=60, wrong=True):

@@ -8,7 +8,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from lib.reporting import plots
-from lib.reporting.history import Epoch
+from lib.runs.history import Epoch
 from tests.reporting.unlike import HISTORY
 
 

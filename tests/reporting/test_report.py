@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from lib.config import Config
-from lib.reporting.history import Epoch
-from lib.reporting.judged import Judged
 from lib.reporting.metrics import metrics
+from lib.reporting.predictions import Judged
 from lib.reporting.report import html
+from lib.runs.history import Epoch
 
 HOSTILE = "<script>alert('\"&')</script>"
 

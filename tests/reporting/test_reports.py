@@ -7,9 +7,9 @@ import tensorflow as tf
 from lib.errors import UserError
 from lib.model.freezing import Row
 from lib.reporting import plots
-from lib.reporting.history import Epoch, read_history
-from lib.reporting.judged import Judged
+from lib.reporting.predictions import Judged
 from lib.reporting.reports import Reports
+from lib.runs.history import Epoch, read_history
 
 START = Epoch.untrained(0.9, 0.5)
 FIRST = Epoch(1, "head", 63, 1e-4, 0.7, 0.6, 0.65, 0.625, 812.4, 2.0)

@@ -6,8 +6,8 @@ first: what is right for one class, split or epoch is wrong for each other one.
 
 import numpy as np
 
-from lib.reporting.history import Epoch
-from lib.reporting.judged import Judged
+from lib.reporting.predictions import Judged
+from lib.runs.history import Epoch
 
 
 def _judged(classes: tuple[str, ...], labels: list[int], probabilities: list[list[float]]):

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lib.reporting.history import read_history
+from lib.runs.history import read_history
 
 
 def result(folder: Path) -> dict:

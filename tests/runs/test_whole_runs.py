@@ -5,7 +5,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from lib.reporting.history import read_history
+from lib.runs.history import read_history
 from tests.runs.conftest import Run, train
 from tests.runs.results import assert_same_outcome, history, result, series
 

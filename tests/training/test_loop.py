@@ -11,14 +11,14 @@ from lib.config import Config
 from lib.data.dataset import open_dataset
 from lib.errors import Stopped, UserError
 from lib.model.network import weights_sha256
-from lib.reporting.progress import bar
-from lib.run_folder import saved
+from lib.runs.checkpoints import step_of
+from lib.runs.folder import saved
+from lib.system.progress import bar
 from lib.training import build as build_module
 from lib.training import clock as clock_module
 from lib.training import loop
 from lib.training import run as run_module
 from lib.training.build import build_phase
-from lib.training.checkpoints import step_of
 from lib.training.feed import TrainingFeed
 from lib.training.parts import Parts
 from lib.training.run import open_run

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from lib.errors import UserError
-from lib.exact_sums import require_exact_sums
+from lib.system.exact_sums import require_exact_sums
 from lib.training.optimizers import (
     OPTIMIZERS,
     SCHEDULES,

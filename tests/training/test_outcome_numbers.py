@@ -10,19 +10,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib import run_folder
 from lib.config import Config
 from lib.data.dataset import open_dataset
 from lib.errors import UserError
+from lib.inference import outcome
+from lib.inference.baseline import Rival
 from lib.model.network import weights_sha256
 from lib.reporting import diagnostics
 from lib.reporting.plots import new_figure
 from lib.reporting.reports import Reports
 from lib.reporting.result import wilson_interval
-from lib.training import outcome
-from lib.training.checkpoints import Checkpoints, TracedCheckpoint
-from lib.training.rival import Rival
-from lib.training.state import Journal, State
+from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+from lib.runs.state import Journal, State
 from tests.reporting.unlike import BEST, HISTORY, LAST
 
 # Another number of each class in each split.
@@ -110,7 +109,7 @@ def finished(tmp_path_factory, shared_networks, dataset):
         },
         "data_sha256": dataset.sha256,
     }
-    run_folder.save(folder, config, facts)
+    folder.save(folder, config, facts)
     said = {}
     another_head(network, dataset.test, seed=1)
     save(network, folder / "best", HISTORY[BEST].step, "head")
@@ -283,7 +282,7 @@ def two_runs(tmp_path_factory, shared_networks, dataset):
 def evaluate(two_runs, shared_networks, dataset, monkeypatch):
     """A function that evaluates this run, and returns what it wrote."""
     network, _ = shared_networks(3)
-    monkeypatch.setattr("lib.training.trained.build", lambda *_: network)
+    monkeypatch.setattr("lib.inference.trained.build", lambda *_: network)
     monkeypatch.setattr(diagnostics, "figures", lambda *_: iter([]))
     root, _ = two_runs
 

@@ -9,10 +9,10 @@ from lib.config import Phase
 from lib.data.examples import one_hot_targets
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze
+from lib.runs.state import State
 from lib.training.averages import Averages
 from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
-from lib.training.state import State
 from lib.training.steps import (
     Learner,
     drop,

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lib import Progress, faults
-from lib.alone import alone
+from lib import Progress
 from lib.data.drawn.picture import draw_picture
 from lib.errors import UserError
-from lib.runtime import cores
+from lib.system import fault_points
+from lib.system.file_lock import alone
+from lib.system.runtime import cores
 
 NAME = "drawn_cats_and_dogs"
 _JPEG_QUALITY = 90
@@ -86,7 +87,7 @@ def draw_cats_and_dogs(
             (unfinished / name).write_bytes(jpeg)
             advance(1)
         os.sync()  # A power cut after the rename must not leave empty pictures behind.
-        faults.point("drawn")
+        fault_points.point("drawn")
         os.replace(unfinished, root)
 
 

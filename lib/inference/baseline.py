@@ -1,0 +1,72 @@
+"""Another run to measure this one against, on the same pictures."""
+
+import dataclasses
+from pathlib import Path
+
+from lib import Progress
+from lib.config import Config
+from lib.data.dataset import Subset, open_dataset, resized
+from lib.errors import UserError
+from lib.runs import folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Rival:
+    """The other run.
+
+    Attributes:
+        folder: of the other run.
+        config: what it is.
+        subset: the pictures, at its own size.
+        seen: how many of them it was trained on, or chose its best epoch by.
+    """
+
+    folder: Path
+    config: Config
+    subset: Subset
+    seen: int
+
+
+def open_rival(
+    folder: Path, run: folder.Saved, subset: Subset, own: bool, progress: Progress
+) -> Rival:
+    """Opens a run to measure another one against.
+
+    Args:
+        folder: of the rival.
+        run: the run that it is compared with.
+        subset: the pictures.
+        own: whether these are the run's own test set, of which a rival with other splits may have
+            seen a part.
+        progress: how work on pictures is reported.
+
+    Raises:
+        UserError: there is no run in the folder, or it tells other classes apart.
+    """
+    other = require_rival(folder, run)
+    config = dataclasses.replace(other.config, workdir=str(folder))
+    seen = 0
+    if own and other.facts["data_sha256"] != run.facts["data_sha256"]:
+        dataset = open_dataset(config, progress)
+        known = {*dataset.train.digests, *dataset.validation.digests}
+        seen = sum(digest in known for digest in subset.digests)
+    if config.image_size != subset.store.size:
+        subset = resized(subset, config, progress)
+    return Rival(folder, config, subset, seen)
+
+
+def require_rival(folder: Path, run: folder.Saved) -> folder.Saved:
+    """What another run's `config.json` says, with which a run is to be compared.
+
+    Raises:
+        UserError: there is no run in the folder, or it tells other classes apart.
+    """
+    other = folder.saved(folder)
+    if other is None:
+        raise UserError(f"--against={folder} holds no run; give the folder of one")
+    if other.facts["classes"] != run.facts["classes"]:
+        raise UserError(
+            f"--against={folder} tells {', '.join(other.facts['classes'])} apart, this run"
+            f" {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
+        )
+    return other

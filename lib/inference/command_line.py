@@ -1,0 +1,63 @@
+"""How the commands beside `train.py` end: one line for an error, a code that says what happened."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from lib.errors import UserError
+from lib.system import streams
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that puts what is wrong into one line, as `train.py` does."""
+
+    def __init__(self, prog: str, doc: str | None):
+        # None where Python was told to leave docstrings out.
+        description = doc and doc.splitlines()[0]
+        super().__init__(f"python -m {prog}", description=description, allow_abbrev=False)
+
+    def add_run(self) -> None:
+        """Adds the arguments that say which weights of which run are meant."""
+        self.add_argument("--workdir", required=True, type=path, metavar="RUN", help="of the run")
+        self.add_argument(
+            "--checkpoint",
+            default="best",
+            metavar="best|latest|PATH",
+            help="whose weights to take (default: best)",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Leaves the program with code 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
+
+
+def path(text: str) -> Path:
+    """A path as it is typed after `--option=`, where shells leave a leading ~ alone."""
+    return Path(os.path.expanduser(text))
+
+
+def run(name: str, main: Callable[[], int]) -> NoReturn:
+    """Runs a command and leaves the program with its exit code.
+
+    Code 1 stands for an error that the user can mend, told in one line; 130 and 143 for a stop by
+    SIGINT and SIGTERM, after what is unfinished has been removed.
+
+    Args:
+        name: the module that is run.
+        main: does the work and returns the exit code.
+    """
+    streams.fill()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"python -m {name}: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)

@@ -1,0 +1,253 @@
+"""How a trained network is written in other formats, and loaded from them again.
+
+Each takes pictures as levels from 0 to 255, and gives the probability of each class. The names of
+the classes travel along: in the outputs of a SavedModel, else as `labels.txt`, both beside the
+model and inside its file, which is also a ZIP archive. There a name is a line, with a line end or
+backslash in it written as in Python.
+"""
+
+import contextlib
+import dataclasses
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lib.config import Config
+from lib.data.pictures import decode, resize
+from lib.inference.preprocessing import decoded_and_resized, resized, resized_by_matrices
+from lib.inference.trained import Trained
+from lib.system.runtime import quietly
+from lib.training.losses import predicted_classes, probabilities
+
+LABELS = "labels.txt"
+_LEVELS = (tf.uint8, tf.int32, tf.int64, tf.float16, tf.float32, tf.float64)
+_KERAS, _TFLITE = "model.keras", "model.tflite"
+
+# What would end a line, and the backslash that says so; all else is as it is, blanks too.
+_ONE_LINE = {ord(end): repr(end)[1:-1] for end in "\\\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+
+
+@dataclasses.dataclass(frozen=True)
+class WayIn:
+    """One way in which an exported model takes pictures.
+
+    Attributes:
+        name: of the signature, or of what it takes.
+        prepare: makes that of a picture file's bytes.
+        probabilities: of the classes, float32 [classes], from what `prepare` gave.
+    """
+
+    name: str
+    prepare: Callable[[bytes], Any]
+    probabilities: Callable[[Any], np.ndarray]
+
+
+def write_saved_model(trained: Trained, folder: Path) -> None:
+    """Writes a SavedModel with the signatures `pictures` (also the default) and `encoded`.
+
+    `pictures` takes uint8 [n, height, width, 3] of any size, `encoded` string [n], the bytes of
+    files. Both return `class` string [n], `probabilities` float32 [n, classes] and `class_names`
+    string [n, classes]; `encoded` also `refused` string [n], empty, or why this picture was not
+    read: then its class is empty too, and its probabilities are no numbers. It reads what
+    `lib.data.pictures.decode` reads, but for packed BMP files, GIF files whose first frame does not
+    fill them or that are turned by XMP, and EXIF of unusual kinds.
+
+    What is loaded can also be called itself, with integers or floats from 0 to 255, or strings.
+    """
+    size, model = trained.config.image_size, trained.network.model
+    names = tf.constant(trained.classes)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    def outputs(pictures):
+        logits = model(pictures, training=False)
+        return {
+            "class": tf.gather(names, predicted_classes(logits)),
+            "probabilities": probabilities(logits),
+            "class_names": tf.repeat(names[tf.newaxis], tf.shape(logits)[0], axis=0),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "pictures")])
+    def pictures(pictures):
+        return outputs(resized(pictures, size))
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "encoded")])
+    def encoded(encoded):
+        squares, refused = decoded_and_resized(encoded, size)
+        told, sound = outputs(squares), refused == ""
+        return told | {
+            "class": tf.where(sound, told["class"], ""),
+            "probabilities": tf.where(sound[:, tf.newaxis], told["probabilities"], np.nan),
+            "refused": refused,
+        }
+
+    @tf.function
+    def call(given):
+        return encoded(given) if given.dtype == tf.string else outputs(resized(given, size))
+
+    for dtype in _LEVELS:
+        call.get_concrete_function(tf.TensorSpec((None, None, None, 3), dtype))
+    call.get_concrete_function(tf.TensorSpec((None,), tf.string))
+    module = _module(model)
+    module.__call__ = call
+    module.serve = call  # the name that Keras looks for
+    signatures = {"serving_default": pictures, "pictures": pictures, "encoded": encoded}
+    tf.saved_model.save(module, str(folder), signatures)
+    _write_labels(trained, folder)
+
+
+def load_saved_model(folder: Path, _: Config) -> list[WayIn]:
+    """Loads what `write_saved_model` wrote."""
+    loaded = tf.saved_model.load(str(folder))
+    pictures, encoded = loaded.signatures["pictures"], loaded.signatures["encoded"]
+    return [
+        WayIn(
+            "pictures",
+            _levels,
+            lambda batch: pictures(pictures=tf.constant(batch))["probabilities"].numpy()[0],
+        ),
+        WayIn(
+            "encoded",
+            lambda data: data,
+            lambda data: encoded(encoded=tf.constant([data]))["probabilities"].numpy()[0],
+        ),
+    ]
+
+
+def write_keras(trained: Trained, folder: Path) -> None:
+    """Writes `model.keras`, of Keras' own layers: [n, height, width, 3] to probabilities.
+
+    It takes levels from 0 to 255, integers or floats. With `training=True`, as in `fit`, dropout is
+    at work, and batch normalisation stays in inference mode, as in the run: its layers are frozen.
+    """
+    size, model = trained.config.image_size, trained.network.model
+    pictures = keras.Input((None, None, 3), dtype="float32", name="pictures")
+    # No layer: `keras.layers.Resizing` is in training mode unless told otherwise, and so would be
+    # the layers behind it.
+    scaled = keras.ops.image.resize(pictures, (size, size), "bilinear", antialias=True)
+    logits = model(keras.ops.round(scaled), training=False)
+    if logits.shape[1] == 1:
+        both = [keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)]
+        outputs = keras.layers.Concatenate(name="probabilities")(both)
+    else:
+        outputs = keras.layers.Softmax(name="probabilities")(logits)
+    exported = keras.Model(pictures, outputs, name="thaw")
+    with _frozen_normalisation(trained.network.backbone):
+        exported.save(folder / _KERAS)
+    _write_labels(trained, folder, _KERAS)
+
+
+@contextlib.contextmanager
+def _frozen_normalisation(backbone: keras.Model) -> Iterator[None]:
+    layers = [one for one in backbone.layers if isinstance(one, keras.layers.BatchNormalization)]
+    before = [layer.trainable for layer in layers]
+    for layer in layers:
+        layer.trainable = False
+    try:
+        yield
+    finally:
+        for layer, trainable in zip(layers, before, strict=True):
+            layer.trainable = trainable
+
+
+def load_keras(folder: Path, _: Config) -> list[WayIn]:
+    """Loads what `write_keras` wrote."""
+    model = keras.models.load_model(folder / _KERAS)
+    # Called plainly, as a person does.
+    run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+    return [WayIn("pictures", _levels, lambda batch: run(batch.astype(np.float32)).numpy()[0])]
+
+
+def write_tflite(
+    trained: Trained, folder: Path, quantize: str, calibration: Callable[[], np.ndarray]
+) -> None:
+    """Writes `model.tflite` with the signatures `pictures` and `resized`, which share the weights.
+
+    `pictures` takes uint8 [1, height, width, 3] of any size, `resized` uint8 [1, size, size, 3],
+    which is faster. Both return `probabilities`, float32 [1, classes]. With "int8" there is only
+    the latter, as resizing in 8 bits would lose too much. Who calls it without a signature gives a
+    picture of any size too, and says of which by `resize_tensor_input` (int8: as it is).
+
+    Args:
+        trained: the run.
+        folder: where to.
+        quantize: "none", "float16" (weights alone) or "int8" (weights and the computation).
+        calibration: gives training pictures, uint8 [n, size, size, 3], for int8, whose ranges are
+            set by what the network makes of them.
+    """
+    size, model = trained.config.image_size, trained.network.model
+    dtype = tf.float32 if quantize == "int8" else tf.uint8  # the converter makes uint8 of it
+
+    @tf.function(input_signature=[tf.TensorSpec((1, size, size, 3), dtype, "pictures")])
+    def ready(pictures):
+        return {"probabilities": probabilities(model(tf.cast(pictures, tf.float32)))}
+
+    @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, "pictures")])
+    def any_size(pictures):
+        return {"probabilities": probabilities(model(resized_by_matrices(pictures, size)))}
+
+    signatures = {"resized": ready}
+    if quantize != "int8":
+        signatures["pictures"] = any_size
+    with tempfile.TemporaryDirectory() as source, quietly():
+        tf.saved_model.save(_module(model), source, signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(source, list(signatures))
+        if quantize != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize == "int8":
+            converter.representative_dataset = lambda: _calibrating(calibration())
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.uint8
+        program = converter.convert()
+    (folder / _TFLITE).write_bytes(program)
+    _write_labels(trained, folder, _TFLITE)
+
+
+def _calibrating(pictures: np.ndarray) -> Iterator[list[np.ndarray]]:
+    # With both ends of the range in the first one, a level of the input is a step of its scale.
+    pictures = pictures.astype(np.float32)
+    pictures[0, 0, :2] = [[0], [255]]
+    return ([picture[np.newaxis]] for picture in pictures)
+
+
+def load_tflite(folder: Path, config: Config) -> list[WayIn]:
+    """Loads what `write_tflite` wrote."""
+    size = config.image_size
+    with quietly():
+        model = tf.lite.Interpreter(str(folder / _TFLITE), num_threads=config.threads)
+        runners = {name: model.get_signature_runner(name) for name in model.get_signature_list()}
+    prepare = {
+        "pictures": _levels,
+        "resized": lambda data: resize(decode(data), size)[np.newaxis],
+    }
+    return [
+        WayIn(name, prepare[name], lambda batch, run=run: run(pictures=batch)["probabilities"][0])
+        for name, run in runners.items()
+    ]
+
+
+def _module(model: keras.Model) -> tf.Module:
+    """What a SavedModel needs to know of a model: its variables."""
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    return module
+
+
+def _levels(data: bytes) -> np.ndarray:
+    return np.asarray(decode(data))[np.newaxis]
+
+
+def _write_labels(trained: Trained, folder: Path, model: str | None = None) -> None:
+    """Writes the names of the classes, one a line, and into the model's file where it is one."""
+    text = "".join(f"{name.translate(_ONE_LINE)}\n" for name in trained.classes)
+    (folder / LABELS).write_bytes(text.encode())
+    if model:
+        with zipfile.ZipFile(folder / model, "a") as archive:
+            archive.writestr(LABELS, text)

@@ -1,0 +1,244 @@
+"""What a run comes to: its best checkpoint, on pictures that no choice was made by."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from lib.config import Config
+from lib.data.dataset import Subset
+from lib.errors import reason
+from lib.inference.baseline import Rival
+from lib.inference.trained import Trained, load_trained, open_trained
+from lib.model.freezing import Row, first_trained, freeze, layer_table
+from lib.model.gradcam import make_gradcam
+from lib.model.network import weights_sha256
+from lib.reporting import diagnostics, plots
+from lib.reporting.metrics import mcnemar, metrics
+from lib.reporting.report import REPORT
+from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
+from lib.runs import folder
+from lib.runs.history import Epoch
+from lib.system import fault_points
+from lib.system.progress import say
+from lib.system.runtime import peak_memory_mb, release_memory
+from lib.training.evaluation import Evaluation, evaluate
+from lib.training.feed import EvaluationFeed
+from lib.training.run import Run
+from lib.training.steps import make_evaluation_step
+from lib.training.stopping import StopRequest
+
+
+def finish(run: Run) -> None:
+    """Measures the best checkpoint of a run on the test set, and writes down what the run came to.
+
+    Does nothing where that has been done for these very weights.
+
+    Raises:
+        Stopped: a signal came.
+        UserError: the best checkpoint is gone or damaged.
+        OSError: the result or the report cannot be written.
+    """
+    path = run.folder / "result.json"
+    if run.state.journal.best is None:
+        say("Nothing was trained, so there is nothing to measure")
+        return
+    sha256 = weights_sha256(run.network.model.variables)
+    if read_json(path).get("weights_sha256") == sha256:
+        say(f"Nothing to do: the result is in {path}")
+        return
+    began = monotonic()
+    journal = run.state.journal
+    best_step = journal.best.step
+    checkpoint = run.best.of_step(best_step)
+    best = load_trained(run.network, run.config, run.dataset.classes, checkpoint)
+    test = evaluate_trained(best, run.dataset.test, run.stop)
+    run.stop.heed()
+    fault_points.point("outcome")
+    judged = test.of(run.dataset.test)
+    explain = make_gradcam(run.network)
+    figures = summary(test, judged.classes)
+    write_predictions(
+        run.folder / "predictions.csv",
+        zip(judged.names, *judged.words(judged.first(test.count)), strict=True),
+    )
+    run.reports.test(judged, figures, best_step)
+    for name, figure in diagnostics.figures(judged, explain):
+        run.reports.pictures(name, figure, int(run.state.step), "test")
+        release_memory()  # A figure refers to itself, so it would stay while others are drawn.
+    last, validated = journal.history[-1], len(run.dataset.validation)
+    result = {
+        "phase": run.state.phase_name,
+        "epoch": last.epoch,
+        "step": last.step,
+        "weights_sha256": sha256,
+        "skipped_updates": int(run.state.skipped),
+        "train": {"loss": _known(last.train_loss), "accuracy": _known(last.train_accuracy)},
+        "validation": _validation(last, validated),
+        "best": {
+            "epoch": journal.best.epoch,
+            "step": best_step,
+            "validation": _validation(journal.best, validated),
+        },
+        "test": figures,
+        **_timing(run, monotonic() - began),
+    }
+    layers = _layer_tables(run)
+    saved = dataclasses.asdict(folder.require_saved(run.folder))
+    run.reports.page(saved, journal.history, layers, result, judged, explain)
+    run.reports.flush()
+    # The last of all: where it is, predictions and report are.
+    write_json(path, result)
+    say(_sentence("Test set", test, best_step))
+    say(f"All of it on one page: {run.folder / REPORT}")
+
+
+def evaluate_best(
+    folder: Path,
+    config: Config,
+    subset: Subset,
+    directory: str | None,
+    rival: Rival | None,
+    stop: StopRequest,
+) -> None:
+    """Measures the best checkpoint of a run on a set, prints it and writes `evaluation.json`.
+
+    Then come the figures, into the folder `evaluation`, and the rival: that one of them cannot be
+    had costs nothing of what there is.
+
+    Args:
+        folder: of the run.
+        config: what the run is.
+        subset: the pictures.
+        directory: where they are from; None for the test set of the run.
+        rival: another run to be compared on the same pictures.
+        stop: whether the program was asked to end.
+
+    Raises:
+        Stopped: it was.
+        UserError: a run has no finished epoch, or its best checkpoint is damaged.
+    """
+    best = open_trained(folder, config, subset.classes, "best")
+    evaluation = evaluate_trained(best, subset, stop)
+    found = {"directory": directory, "step": best.step, **summary(evaluation, subset.classes)}
+    say(_sentence(directory or "Test set", evaluation, best.step))
+    write_json(folder / "evaluation.json", found)
+    for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(best.network)):
+        try:
+            plots.save(figure, folder / "evaluation" / f"{name}.png")
+        except OSError as error:
+            say(f"warning: the figure {name} could not be written ({reason(error)})")
+        release_memory()  # A figure refers to itself, so it would stay while others are drawn.
+    if rival:
+        found["against"] = _compared(evaluation, rival, stop)
+        write_json(folder / "evaluation.json", found)
+
+
+def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[str, Any]:
+    """Measures the rival on the same pictures, and says which of the two is better, if any."""
+    best = open_trained(rival.folder, rival.config, rival.subset.classes, "best")
+    other = evaluate_trained(best, rival.subset, stop)
+    test = mcnemar(evaluation.predicted == evaluation.labels, other.predicted == evaluation.labels)
+    say(_sentence(str(rival.folder), other, best.step))
+    say(
+        f"This run alone is right on {test.only_first} pictures, {rival.folder} alone on"
+        f" {test.only_second}: p = {test.p_value:.3g} by McNemar's exact test"
+    )
+    if rival.seen:
+        say(
+            f"warning: {rival.seen} of these pictures were used to train or to choose"
+            f" {rival.folder}, which favours it; compare on others with --test_dir"
+        )
+    return {
+        "directory": str(rival.folder),
+        "step": best.step,
+        "loss": other.loss,
+        "accuracy": other.accuracy,
+        "accuracy_interval": list(wilson_interval(other.correct, other.count)),
+        "seen": rival.seen,
+        "only_this_correct": test.only_first,
+        "only_other_correct": test.only_second,
+        "p_value": test.p_value,
+    }
+
+
+def evaluate_trained(trained: Trained, subset: Subset, stop: StopRequest) -> Evaluation:
+    """Evaluates a network on a set.
+
+    Args:
+        trained: with its weights.
+        subset: the set.
+        stop: whether the program was asked to end.
+
+    Raises:
+        Stopped: it was.
+    """
+    engine = trained.engine()
+    feed = EvaluationFeed(subset, engine, trained.config.batch_size, memory_mb=0)
+    return evaluate(feed, make_evaluation_step(engine, trained.network), stop)
+
+
+def summary(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
+    """The figures of an evaluation, the accuracy with its 95 % confidence interval."""
+    interval = wilson_interval(evaluation.correct, evaluation.count)
+    return {
+        "loss": evaluation.loss,
+        "accuracy": evaluation.accuracy,
+        "accuracy_interval": list(interval),
+        "count": evaluation.count,
+        **metrics(evaluation.labels, evaluation.predicted, evaluation.probabilities, classes),
+    }
+
+
+def _known(number: float) -> float | None:
+    """A number that JSON can hold; an epoch whose updates were all left out has none."""
+    return None if math.isnan(number) else number
+
+
+def _validation(row: Epoch, count: int) -> dict[str, Any]:
+    correct = round(row.validation_accuracy * count)
+    return {
+        "loss": row.validation_loss,
+        "accuracy": row.validation_accuracy,
+        "accuracy_interval": list(wilson_interval(correct, count)),
+        "count": count,
+    }
+
+
+def _timing(run: Run, evaluation_seconds: float) -> dict[str, Any]:
+    """Seconds, speed and memory; a phase's seconds are summed over restarts."""
+    journal = run.state.journal
+    seconds = {**journal.seconds, "test": evaluation_seconds}
+    # A part of the start is the first phase's already.
+    total = journal.opening_seconds + sum(seconds.values())
+    trained = {
+        phase: journal.epochs_of(phase) * len(run.dataset.train)
+        for phase in journal.training_seconds
+    }
+    return {
+        "seconds": {"start": journal.start_seconds, **seconds, "total": total},
+        "images_per_second": {
+            phase: count / journal.training_seconds[phase] for phase, count in trained.items()
+        },
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def _layer_tables(run: Run) -> dict[str, list[Row]]:
+    """What was frozen and what was trained in each phase that the run has been through."""
+    tables = {}
+    for phase in run.config.phases:
+        if run.state.journal.epochs_of(phase.name):
+            freeze(run.network, first_trained(run.network.backbone, phase))
+            tables[phase.name] = layer_table(run.network)
+    return tables
+
+
+def _sentence(what: str, evaluation: Evaluation, step: int) -> str:
+    low, high = wilson_interval(evaluation.correct, evaluation.count)
+    return (
+        f"{what}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}),"
+        f" loss {evaluation.loss:.4f}, on {evaluation.count} pictures (weights of step {step})"
+    )

@@ -1,0 +1,128 @@
+"""Calls an exported model in every way that a person would, knowing nothing of this project.
+
+Run as a script of its own by `lib.inference.calls`, with TensorFlow and NumPy alone:
+
+    python outside.py FORMAT EXPORT EXCHANGE
+
+EXPORT is the folder of the model. EXCHANGE holds `given.npz` with `ready` (pictures of the
+network's size) and `pictures` (of another), uint8 [n, height, width, 3], and `files.json`, picture
+files in base64. There go `answers.npz`, probabilities [n, classes] of each way of calling, and
+`told.json`: what failed, and which files were refused.
+"""
+
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+DTYPES = ("uint8", "int32", "int64", "float32", "float64")
+
+
+def of_keras(folder, sets, files):
+    """Ways of calling a Keras model, as (name, function)."""
+    model = tf.keras.models.load_model(folder / "model.keras")
+    for of, batch in sets.items():
+        for dtype in DTYPES:
+            given = batch.astype(dtype)
+            yield f"{of}: model({dtype} array)", lambda given=given: model(given)
+            tensor = tf.constant(given)
+            yield f"{of}: model({dtype} tensor)", lambda tensor=tensor: model(tensor)
+        yield f"{of}: model, one picture", lambda batch=batch: each(model, batch)
+        yield f"{of}: training=False", lambda batch=batch: model(batch, training=False)
+        yield f"{of}: predict", lambda batch=batch: model.predict(batch, verbose=0)
+        floats = batch.astype("float32")
+        yield f"{of}: predict_on_batch", lambda floats=floats: model.predict_on_batch(floats)
+        yield f"{of}: tf.function", lambda floats=floats: tf.function(model)(floats)
+
+
+def of_saved_model(folder, sets, files):
+    """Ways of calling a SavedModel, as (name, function)."""
+    loaded = tf.saved_model.load(str(folder))
+    serving = loaded.signatures["serving_default"]
+    pictures = loaded.signatures["pictures"]
+    encoded = loaded.signatures["encoded"]
+    layer = tf.keras.layers.TFSMLayer(str(folder))
+    for of, batch in sets.items():
+        for dtype in DTYPES:
+            given = batch.astype(dtype)
+            tensor = tf.constant(given)
+            yield f"{of}: loaded({dtype} array)", lambda given=given: loaded(given)
+            yield f"{of}: loaded({dtype} tensor)", lambda tensor=tensor: loaded(tensor)
+            # A signature takes tensors of its own type alone, and arrays of any.
+            yield f"{of}: serving_default, {dtype}", lambda given=given: serving(pictures=given)
+        tensor = tf.constant(batch)
+        yield f"{of}: serving_default, tensor", lambda tensor=tensor: serving(tensor)
+        yield f"{of}: pictures", lambda tensor=tensor: pictures(pictures=tensor)
+        yield f"{of}: loaded, one picture", lambda batch=batch: each(loaded, batch)
+        yield f"{of}: TFSMLayer", lambda batch=batch: layer(batch)
+        yield f"{of}: TFSMLayer, float32", lambda batch=batch: layer(batch.astype("float32"))
+    yield "files: encoded", lambda: encoded(encoded=tf.constant(files))
+    yield "files: loaded(strings)", lambda: loaded(tf.constant(files))
+    yield "files: encoded, one file", lambda: each(lambda one: encoded(encoded=one), files)
+
+
+def of_tflite(folder, sets, files):
+    """Ways of calling a TensorFlow Lite model, as (name, function)."""
+    interpreter = tf.lite.Interpreter(str(folder / "model.tflite"))
+    for name in interpreter.get_signature_list():
+        run = interpreter.get_signature_runner(name)
+        for of, batch in sets.items():
+            if name == "pictures" or of == "ready":
+                yield (
+                    f"{of}: signature {name}",
+                    lambda run=run, batch=batch: each(lambda one: run(pictures=one), batch),
+                )
+    by_hand = tf.lite.Interpreter(str(folder / "model.tflite"))
+    taken, put_out = by_hand.get_input_details()[0], by_hand.get_output_details()[0]
+
+    def invoke(one):
+        if list(taken["shape"]) != list(one.shape):
+            by_hand.resize_tensor_input(taken["index"], one.shape)
+        by_hand.allocate_tensors()
+        by_hand.set_tensor(taken["index"], one.astype(taken["dtype"]))
+        by_hand.invoke()
+        return by_hand.get_tensor(put_out["index"])
+
+    for of, batch in sets.items():
+        if of == "ready" or -1 in taken["shape_signature"]:
+            yield f"{of}: invoke", lambda batch=batch: each(invoke, batch)
+
+
+def each(call, batch):
+    """Calls a model with one picture after the other."""
+    told = [call(batch[i : i + 1]) for i in range(len(batch))]
+    if isinstance(told[0], dict):
+        return {key: np.concatenate([one[key] for one in told]) for key in told[0]}
+    return np.concatenate(told)
+
+
+def main(format, folder, exchange):
+    """Calls the model in all ways, and writes down what it answers."""
+    with np.load(exchange / "given.npz") as given:
+        sets = {name: given[name] for name in ("ready", "pictures")}
+    files = [base64.b64decode(file) for file in json.loads((exchange / "files.json").read_text())]
+    ways = {"keras": of_keras, "saved_model": of_saved_model, "tflite": of_tflite}[format]
+    answers, told = {}, {"failed": {}, "refused": {}}
+    for name, call in ways(folder, sets, files):
+        try:
+            answer = call()
+        except Exception as error:  # whatever it is, a person would meet it
+            told["failed"][name] = f"{type(error).__name__}: {error}"
+            continue
+        if isinstance(answer, dict):
+            if "refused" in answer:
+                told["refused"][name] = [text.decode() for text in np.asarray(answer["refused"])]
+            answer = answer["probabilities"]
+        answers[name] = np.asarray(answer)
+    np.savez(exchange / "answers.npz", **answers)
+    (exchange / "told.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,68 @@
+"""What a trained run says of pictures, one after the other, in bounded memory."""
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from lib.inference.pictures import Read
+from lib.inference.trained import Trained, make_classifier
+from lib.model.gradcam import make_gradcam
+from lib.system.prefetching import ahead
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What is said of a picture.
+
+    Attributes:
+        read: the picture.
+        name: of the likeliest class.
+        probability: of that class.
+        probabilities: of all classes, by name.
+        heat: float32 [h, w], 0 to 1: where the class was seen; None where it was not asked for.
+    """
+
+    read: Read
+    name: str
+    probability: float
+    probabilities: dict[str, float]
+    heat: np.ndarray | None
+
+    @property
+    def path(self) -> Path:
+        """The picture's file."""
+        return self.read.path
+
+
+def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Iterator[Prediction]:
+    """Predicts pictures, batch by batch, in their order.
+
+    Args:
+        trained: the run.
+        reads: the pictures; none has a fault.
+        explain: whether it is to be shown where the classes were seen.
+    """
+    classify = make_classifier(trained)
+    gradcam = make_gradcam(trained.network) if explain else None
+
+    def told(batch: list[Read]) -> list[Prediction]:
+        pixels = np.stack([read.pixels for read in batch])
+        likeliest, probabilities = classify(pixels)
+        heat = gradcam(pixels, likeliest) if gradcam else [None] * len(batch)
+        return [
+            Prediction(
+                read=read,
+                name=trained.classes[likeliest[i]],
+                probability=float(probabilities[i, likeliest[i]]),
+                probabilities=dict(zip(trained.classes, probabilities[i].tolist(), strict=True)),
+                heat=heat[i],
+            )
+            for i, read in enumerate(batch)
+        ]
+
+    batches = iter(lambda: list(islice(reads, trained.config.batch_size)), [])
+    for batch in ahead(told, batches):
+        yield from batch

@@ -1,0 +1,149 @@
+"""A trained run, opened: its classes, and its network with the weights of a checkpoint."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lib.config import Config, expanded
+from lib.errors import UserError
+from lib.model.engine import Engine, cut
+from lib.model.freezing import first_trained, freeze
+from lib.model.network import Network, build, build_backbone
+from lib.runs.checkpoints import Checkpoints, load_checkpoint
+from lib.runs.folder import saved
+from lib.runs.resume import finished_phase, load_state
+from lib.runs.state import State
+from lib.training.averages import Averages
+from lib.training.feed import filled_up
+from lib.training.losses import answers
+from lib.training.steps import make_evaluation_step
+
+# Pictures, uint8 [n, size, size, 3], n at most a batch, to their likeliest classes, int32 [n], and
+# the probabilities of all, float32 [n, classes].
+Classifier = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run whose network can be used.
+
+    Attributes:
+        config: what the run is.
+        classes: their names; the network's outputs are in this order.
+        network: with the checkpoint's weights.
+        trained_from: index of the backbone's first layer that was trained in the phase of these
+            weights; None if all of it was frozen.
+        step: how many training steps made these weights.
+        checkpoint: the path, without suffix, that they came from.
+    """
+
+    config: Config
+    classes: tuple[str, ...]
+    network: Network
+    trained_from: int | None
+    step: int
+    checkpoint: Path
+
+    def engine(self) -> Engine:
+        """The network, cut where the phase of its weights cuts it.
+
+        So a picture gets the same logits as in the evaluations of that phase, to the last bit.
+        """
+        return cut(self.network, self.trained_from, self.config.engine, self.config.threads)
+
+
+def open_trained(folder: Path, config: Config, classes: Sequence[str], checkpoint: str) -> Trained:
+    """Builds the network of a run and gives it the weights of a checkpoint.
+
+    The file of the initial weights is not needed: a checkpoint holds them all. The run may go on
+    meanwhile.
+
+    Args:
+        folder: of the run.
+        config: what the run is.
+        classes: that it tells apart.
+        checkpoint: "best", "latest", or the path of a checkpoint, with or without its suffix.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is of another network.
+    """
+    backbone = build_backbone(config.image_size, config.alpha)
+    network = build(backbone, len(classes), config.dropout, config.seed)
+    while True:
+        path = _found(folder, config, checkpoint)
+        try:
+            return load_trained(network, config, classes, path)
+        except UserError:
+            if _found(folder, config, checkpoint) == path:  # not just replaced by a newer one
+                raise
+
+
+def load_trained(
+    network: Network, config: Config, classes: Sequence[str], checkpoint: Path
+) -> Trained:
+    """Gives the network of a run the weights of a checkpoint, or the averages of them it keeps.
+
+    Args:
+        network: of the run.
+        config: what the run is.
+        classes: that it tells apart.
+        checkpoint: its path, without suffix.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another network or version.
+    """
+    state = State()
+    run = saved(checkpoint.parent.parent)
+    try:
+        load_checkpoint(checkpoint, model=network.model)
+        load_state(checkpoint, state, run.made_by if run else {})
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise UserError(
+            f"the checkpoint {checkpoint} cannot be read: it is damaged, or of another network than"
+            f" MobileNetV2 of alpha {config.alpha} with {len(classes)} classes; restore it from a"
+            " copy, or give another where there is a flag for it"
+        ) from error
+    trained_from = first_trained(network.backbone, config.phase(state.phase_name))
+    if config.ema:
+        averages = Averages(freeze(network, trained_from), config.ema)
+        load_checkpoint(checkpoint, averages=averages)
+        averages.overwrite()
+    return Trained(config, tuple(classes), network, trained_from, int(state.step), checkpoint)
+
+
+def _found(folder: Path, config: Config, checkpoint: str) -> Path:
+    if checkpoint in ("best", "latest"):
+        places = [Checkpoints(folder / "best", keep=1)]
+        if checkpoint == "latest":
+            places = [Checkpoints(folder / "checkpoints", keep=1)]
+            places += [finished_phase(folder, phase.name) for phase in reversed(config.phases)]
+        for place in places:
+            if path := place.newest_good(set_aside=False):
+                return path
+        raise UserError(
+            f"--workdir={folder} holds no {checkpoint} checkpoint yet: train it first, for an epoch"
+            " at least"
+        )
+    path = expanded(checkpoint)
+    for candidate in (path, path.with_suffix("")) if path.name else ():
+        if candidate.with_name(f"{candidate.name}.index").is_file():
+            return candidate
+    raise UserError(
+        f"--checkpoint={checkpoint}: no such checkpoint; expected best, latest, or a path such as"
+        f" {folder / 'checkpoints' / 'ckpt-100'}"
+    )
+
+
+def make_classifier(trained: Trained) -> Classifier:
+    """Builds the function that classifies pictures, as evaluations do to the last bit."""
+    engine = trained.engine()
+    step = make_evaluation_step(engine, trained.network)
+
+    def classify(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        features = engine.prefix(filled_up(pictures, trained.config.batch_size))
+        return answers(step(features)[: len(pictures)])
+
+    return classify

@@ -1,0 +1,1 @@
+"""What the operating system and the libraries give, in the form that the rest uses."""

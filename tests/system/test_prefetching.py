@@ -1,0 +1,48 @@
+import threading
+
+import pytest
+
+from lib.system.prefetching import ahead
+
+
+def test_results_come_in_the_order_of_their_arguments():
+    later = threading.Event()
+
+    def function(number):
+        if number == 0:
+            assert later.wait(10)  # the next one is computed meanwhile
+        else:
+            later.set()
+        return 10 * number
+
+    assert list(ahead(function, range(5))) == [0, 10, 20, 30, 40]
+
+
+def test_arguments_are_taken_as_results_are_asked_for_by_the_callers_own_thread():
+    taken = []
+
+    def arguments():
+        for number in range(100):
+            taken.append(threading.current_thread())
+            yield number
+
+    results = ahead(lambda number: number, arguments())
+    assert taken == []
+    next(results)
+    assert len(taken) == 3
+    assert set(taken) == {threading.current_thread()}
+    results.close()
+    assert len(taken) == 3
+
+
+def test_nothing_gives_nothing():
+    assert list(ahead(lambda number: number, [])) == []
+
+
+def test_an_error_comes_in_the_place_of_its_result_and_leaves_no_thread_behind():
+    before = threading.active_count()
+    results = ahead(lambda number: 1 // (number - 1), range(5))
+    assert next(results) == -1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert threading.active_count() == before
