@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(*flags, fault="", **options):
-    """Starts train.py; `fault` is explained in lib/faults.py."""
+    """Starts train.py; `fault` is explained in lib/system/fault_points.py."""
     command = [sys.executable, ROOT / "train.py", *map(str, flags)]
     environment = os.environ | {"THAW_FAULT": fault, "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
