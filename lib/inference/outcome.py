@@ -19,7 +19,7 @@ from lib.reporting import diagnostics, plots
 from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.report import REPORT
 from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
-from lib.runs import folder
+from lib.runs import folder as run_folder
 from lib.runs.history import Epoch
 from lib.system import fault_points
 from lib.system.progress import say
@@ -86,7 +86,7 @@ def finish(run: Run) -> None:
         **_timing(run, monotonic() - began),
     }
     layers = _layer_tables(run)
-    saved = dataclasses.asdict(folder.require_saved(run.folder))
+    saved = dataclasses.asdict(run_folder.require_saved(run.folder))
     run.reports.page(saved, journal.history, layers, result, judged, explain)
     run.reports.flush()
     # The last of all: where it is, predictions and report are.

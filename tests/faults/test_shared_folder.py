@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from lib.runs import folder
+from lib.runs import folder as run_folder
 
 
 def test_a_second_run_is_refused_at_once_and_a_killed_one_blocks_nobody(reference, tmp_path):

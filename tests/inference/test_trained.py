@@ -9,7 +9,7 @@ from lib.errors import UserError
 from lib.inference import trained as module
 from lib.inference.trained import load_trained, make_classifier, open_trained
 from lib.model.engine import cut
-from lib.runs import folder
+from lib.runs import folder as run_folder
 from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
 from lib.runs.state import State
 from lib.system.progress import bar
@@ -22,7 +22,7 @@ CLASSES = ("ants", "bees")
 
 @pytest.fixture(scope="module")
 def validation(trained_run):
-    return open_dataset(folder.saved(trained_run).config, bar).validation
+    return open_dataset(run_folder.saved(trained_run).config, bar).validation
 
 
 class Never:
@@ -39,7 +39,7 @@ def checkpoint_of(trained_run, phase):
 def test_a_picture_is_told_as_in_the_evaluations_of_its_phase_to_the_last_bit(
     trained_run, validation, phase, cut_at, engine
 ):
-    saved = folder.saved(trained_run)
+    saved = run_folder.saved(trained_run)
     config = dataclasses.replace(saved.config, engine=engine)
     checkpoint = str(checkpoint_of(trained_run, phase))
     trained = open_trained(trained_run, config, saved.facts["classes"], checkpoint)
