@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     saved = folder.require_saved(folder)
     config = saved.config
     _require_free(output, options.force)
-    say(f"Exporting {folder} as {options.format} to {output}")
+    say(f"Exporting the {config.weights_in_use} of {folder} as {options.format} to {output}")
     dataset = None
     if not options.no_check or options.quantize == "int8":
         config = dataclasses.replace(config, dataset=options.dataset or config.dataset)

@@ -74,7 +74,10 @@ def main(arguments: Sequence[str]) -> int:
             paths.append(named)
         else:
             complain(str(named))
-    say(f"Predicting {len(paths)} pictures by {folder}, {' or '.join(saved.facts['classes'])}")
+    say(
+        f"Predicting {len(paths)} pictures by the {saved.config.weights_in_use} of {folder},"
+        f" {' or '.join(saved.facts['classes'])}"
+    )
 
     runtime.start(saved.config.threads, saved.config.seed)
     from lib.inference.predictions import predictions
