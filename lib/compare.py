@@ -94,7 +94,7 @@ def load(folders: Sequence[Path]) -> list[Finished]:
 
 
 def _load(folder: Path, name: str) -> Finished:
-    before = folder.saved(folder)
+    before = run_folder.saved(folder)
     if before is None:
         raise UserError(f"{folder} holds no run; give the folder of one")
     try:

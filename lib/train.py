@@ -45,9 +45,9 @@ def train(
     folder = Path(config.workdir)
     require_outside(config)  # before it is made
     say(f"Training {' and '.join(phase.name for phase in phases)} in {folder}")
-    with folder.locked(folder):
+    with run_folder.locked(folder):
         parts = open_parts(folder, config)
-        folder.report_findings(folder, parts.dataset)
+        run_folder.report_findings(folder, parts.dataset)
         from lib.inference.outcome import finish
         from lib.runs.early_stopping import is_finished
         from lib.training.loop import train_phase

@@ -122,11 +122,11 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
     facts |= resume.other_run(network, config, facts["classes"], before)
     restored = None
     if before:
-        folder.require_same(folder, before.facts, facts)
+        run_folder.require_same(folder, before.facts, facts)
         restored = resume.restore(network, state, folder, before)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
-    folder.list_pictures(folder, dataset)
-    folder.save(folder, config, facts)
+    run_folder.list_pictures(folder, dataset)
+    run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:
         say(f"Resuming at step {int(state.step)}")

@@ -198,7 +198,7 @@ def other_run(tmp_path, network):
     """Another run with a finished head."""
     folder = tmp_path / "other"
     config = dataclasses.replace(CONFIG, workdir=str(folder))
-    folder.save(folder, config, {"classes": ["ants", "bees"]})
+    run_folder.save(folder, config, {"classes": ["ants", "bees"]})
     save(resume.finished_phase(folder, "head"), network, 10, 1.0)
     return folder
 

@@ -109,7 +109,7 @@ def finished(tmp_path_factory, shared_networks, dataset):
         },
         "data_sha256": dataset.sha256,
     }
-    folder.save(folder, config, facts)
+    run_folder.save(folder, config, facts)
     said = {}
     another_head(network, dataset.test, seed=1)
     save(network, folder / "best", HISTORY[BEST].step, "head")
