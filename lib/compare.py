@@ -19,6 +19,7 @@ from lib.inference.command_line import Parser
 from lib.reporting.diagnostics import COLOURS, STYLES
 from lib.reporting.plots import families, new_figure, save, shown
 from lib.reporting.result import read_json
+from lib.runs import folder as run_folder
 from lib.runs.history import Epoch, phase_starts, read_history
 from lib.system.progress import duration, say
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lib.config import Config, resolved, setting
 from lib.data.dataset import require_outside
+from lib.runs import folder as run_folder
 from lib.system.progress import say
 from lib.training.parts import open_parts
 from lib.training.stopping import StopRequest

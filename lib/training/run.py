@@ -15,6 +15,7 @@ from lib.model.network import Network, build, build_backbone, weights_sha256
 from lib.model.weights import load_pretrained
 from lib.reporting import plots
 from lib.reporting.reports import Reports
+from lib.runs import folder as run_folder
 from lib.runs import resume
 from lib.runs.checkpoints import Checkpoints, step_of
 from lib.runs.state import State

@@ -8,6 +8,7 @@ import tensorflow as tf
 from lib.config import Config
 from lib.errors import UserError
 from lib.model.network import weights_sha256
+from lib.runs import folder as run_folder
 from lib.runs import resume
 from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
 from lib.runs.folder import Saved

@@ -20,6 +20,7 @@ from lib.reporting import diagnostics
 from lib.reporting.plots import new_figure
 from lib.reporting.reports import Reports
 from lib.reporting.result import wilson_interval
+from lib.runs import folder as run_folder
 from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
 from lib.runs.state import Journal, State
 from tests.reporting.unlike import BEST, HISTORY, LAST
