@@ -18,8 +18,8 @@ from lib.inference import command_line
 from lib.inference.command_line import Parser
 from lib.reporting.diagnostics import COLOURS, STYLES
 from lib.reporting.plots import families, new_figure, save, shown
-from lib.reporting.result import read_json
 from lib.runs.history import Epoch, phase_starts, read_history
+from lib.system.files import read_json
 from lib.system.progress import duration, say
 
 _PLACES = ("workdir", "data_dir")  # flags that differ between any two runs, or say nothing

@@ -24,8 +24,8 @@ from lib.config import Config
 from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
 from lib.inference import command_line
-from lib.reporting.result import write_json
 from lib.system import runtime, streams
+from lib.system.files import write_json
 from lib.system.progress import bar, say
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first

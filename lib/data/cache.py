@@ -35,10 +35,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lib import Progress
 from lib.errors import UserError
 from lib.system.atomic import is_temporary, replacing
 from lib.system.file_lock import alone
+from lib.system.progress import Progress
 
 _SET = re.compile(r"[0-9a-f]{24}\.pixels")
 # A whole set, or half of one, as earlier versions kept it.

@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from lib import Progress
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.downloads import DownloadError, discard, download, source_of
 from lib.system.file_lock import alone
+from lib.system.progress import Progress
 
 SOURCES: tuple[str, ...] = (
     "https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import Progress
 from lib.config import Config, user_cache
 from lib.data import cats_and_dogs, drawn, splits
 from lib.data.leaks import find_conflicts, find_leaks
@@ -16,6 +15,7 @@ from lib.data.listing import Picture
 from lib.data.splits import Splits
 from lib.data.store import PictureStore, open_store
 from lib.errors import UserError
+from lib.system.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,13 +29,13 @@ import numpy as np
 import PIL
 from PIL import features
 
-from lib import Progress
 from lib.data.cache import CachedSet, Index, PictureCache
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.prefetching import ahead
+from lib.system.progress import Progress
 from lib.system.runtime import cores, release_memory
 
 # To be raised whenever the same file would give other pixels or another verdict than before.

@@ -3,11 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-from lib import Progress
 from lib.config import Config
 from lib.data.dataset import Subset, open_dataset, resized
 from lib.errors import UserError
 from lib.runs import folder
+from lib.system.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)

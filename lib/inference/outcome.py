@@ -18,10 +18,11 @@ from lib.model.network import weights_sha256
 from lib.reporting import diagnostics, plots
 from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.report import REPORT
-from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
+from lib.reporting.result import wilson_interval, write_predictions
 from lib.runs import folder
 from lib.runs.history import Epoch
 from lib.system import fault_points
+from lib.system.files import read_json, write_json
 from lib.system.progress import say
 from lib.system.runtime import peak_memory_mb, release_memory
 from lib.training.evaluation import Evaluation, evaluate

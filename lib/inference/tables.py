@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
-from lib.reporting.result import UnixLines
 from lib.system.atomic import fitting
+from lib.system.files import UnixLines
 from lib.system.progress import say
 
 SUFFIXES = (".csv", ".json", ".jsonl")

@@ -4,11 +4,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib import Progress
 from lib.config import user_cache, weight_file
 from lib.errors import UserError
 from lib.system.downloads import DownloadError, discard, download
 from lib.system.file_lock import alone
+from lib.system.progress import Progress
 
 if TYPE_CHECKING:  # weights are fetched before Keras and TensorFlow are started
     import keras

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lib.config import not_default, setting, written
 from lib.reporting.diagnostics import beside
+from lib.reporting.layer_table import Row
 from lib.reporting.metrics import calibration, precision_recall_curve, roc_curve
 from lib.reporting.predictions import Explain, Judged, percent
 from lib.reporting.svg import Series, line_chart
@@ -25,14 +26,11 @@ _GALLERY = 12  # pictures in each gallery
 _MATRIX_CLASSES = 20  # up to so many, the confusion matrix is shown whole
 _STYLE = Path(__file__).with_suffix(".css")
 
-# (name, layers, parameters, trained parameters or 0), a row for each block of layers.
-Layers = Sequence[tuple[str, str, int, int]]
-
 
 def html(
     run: Mapping[str, Any],
     history: Sequence[Epoch],
-    layers: Mapping[str, Layers],
+    layers: Mapping[str, Sequence[Row]],
     result: Mapping[str, Any],
     judged: Judged,
     explain: Explain,
@@ -236,7 +234,7 @@ def _run(flags: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     )
 
 
-def _layers(phase: str, rows: Layers) -> str:
+def _layers(phase: str, rows: Sequence[Row]) -> str:
     trained, total = sum(row[3] for row in rows), sum(row[2] for row in rows)
     table = _table(
         ("block", "layers", "parameters", "trained"),

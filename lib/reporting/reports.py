@@ -1,7 +1,6 @@
 """What a run shows to people, and when: lines, plots, TensorBoard, tables."""
 
 import contextlib
-import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +13,8 @@ from matplotlib.figure import Figure
 
 from lib.config import HOUSEKEEPING, written
 from lib.errors import UserError, reason
-from lib.model.freezing import Row, as_markdown, as_text
 from lib.reporting import plots
+from lib.reporting.layer_table import Row, as_markdown, as_text
 from lib.reporting.predictions import Explain, Judged
 from lib.reporting.report import REPORT, html
 from lib.reporting.tensorboard import Summaries
@@ -205,10 +204,7 @@ class Reports:
         Raises:
             OSError: it cannot be written, and a run without its report is not finished.
         """
-        rows = {
-            phase: [dataclasses.astuple(row) for row in table] for phase, table in layers.items()
-        }
-        page = html(run, history, rows, result, judged, explain, self._plot("augmentation"))
+        page = html(run, history, layers, result, judged, explain, self._plot("augmentation"))
         with replacing(self._folder / REPORT) as temporary:
             # A path may hold bytes that are not UTF-8.
             temporary.write_text(page, encoding="utf-8", errors="backslashreplace")

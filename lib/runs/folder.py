@@ -14,9 +14,9 @@ from lib.config import Config, differences, setting
 from lib.data.dataset import Dataset, fingerprint
 from lib.data.listing import all_numbers
 from lib.errors import UserError
-from lib.reporting.result import write_csv, write_json
 from lib.system import fault_points
 from lib.system.atomic import is_temporary
+from lib.system.files import write_csv, write_json
 from lib.system.progress import say
 from lib.system.runtime import cores, provenance
 

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from lib.errors import UserError
-from lib.model.freezing import Row
 from lib.reporting import plots
 from lib.reporting.predictions import Judged
 from lib.reporting.reports import Reports
@@ -121,7 +120,7 @@ def test_points_that_got_lost_are_made_again_from_the_history(folder):
 
 def test_the_layer_table_is_said_and_shown(folder, capsys):
     reports = Reports(folder, -1, [])
-    reports.layers("head", [Row("Conv1", "1-2", 496, 0), Row("head", "", 1281, 1281)], 0)
+    reports.layers("head", [("Conv1", "1-2", 496, 0), ("head", "", 1281, 1281)], 0)
     reports.close()
     said = capsys.readouterr().out
     assert "Phase head:" in said and "frozen" in said and "1,281" in said
