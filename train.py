@@ -7,6 +7,7 @@ import time
 
 STARTED = time.monotonic()  # before the imports, which are a part of what a person waits for
 
+from lib.runs import folder as run_folder
 from lib.system import streams
 
 streams.fill()  # before anything opens a file, which would take the place of a closed stream
@@ -73,18 +74,18 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
     With another run to compare it with, measures that on the same pictures.
     """
     folder = Path(config.workdir)
-    before = folder.require_saved(folder)
+    before = run_folder.require_saved(folder)
     say(f"Evaluating {folder} on {test_dir or 'its test set'}")
-    config = folder.continued(folder, flags.configuration(before.config), before)
+    config = run_folder.continued(folder, flags.configuration(before.config), before)
     if against:
         require_rival(Path(against), before)
     if test_dir:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:
         dataset = open_dataset(config, bar)
-        folder.require_same_pictures(folder, before, dataset)
+        run_folder.require_same_pictures(folder, before, dataset)
         subset = dataset.test
-    folder.report_skipped(folder / "evaluation", subset.store.skipped)
+    run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
     rival = against and open_rival(Path(against), before, subset, not test_dir, bar)
 
     runtime.start(config.threads, config.seed)

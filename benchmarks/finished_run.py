@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.config import Config
+from lib.runs import folder as run_folder
 from lib.system import runtime
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
@@ -37,11 +38,13 @@ def from_command_line(description: str) -> FinishedRun:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("run", type=Path, help="folder of a finished run of both phases")
     folder = parser.parse_args().run
-    saved = folder.require_saved(folder)
+    saved = run_folder.require_saved(folder)
     config, classes = saved.config, len(saved.facts["classes"])
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     runtime.start(config.threads, config.seed)
-    from lib.model.network import build
+    from lib.model.network import build, build_backbone
 
-    network = build(classes, config.image_size, config.alpha, config.dropout, config.seed)
+    network = build(
+        build_backbone(config.image_size, config.alpha), classes, config.dropout, config.seed
+    )
     return FinishedRun(folder, config, result["images_per_second"], network)

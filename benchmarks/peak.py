@@ -2,8 +2,8 @@
 
     python -m benchmarks.peak runs/cats_and_dogs
 
-Counts what the convolutions of the run's network multiply and add: once a picture forward, and in
-fine-tuning twice more for what is thawed, for the gradients of its inputs and of its weights.
+Counts what the convolutions of the run's network multiply and add: once per picture forward, and
+twice more for what is thawed, for the gradients of its inputs and of its weights.
 Everything else, augmentation included, is overhead here.
 """
 
@@ -43,18 +43,19 @@ def gflop(layers: Iterable) -> float:
 
 def main() -> None:
     run = from_command_line(__doc__.splitlines()[0])
-    from lib.model.freezing import layer_index
+    from lib.model.freezing import first_trained
 
     config, network = run.config, run.network
     layers = network.backbone.layers
     forward = gflop(layers)
-    thawed = gflop(layers[layer_index(network.backbone, config.fine_tune_at) :])
     peak = peak_gflops()
     print(f"{SIDE} x {SIDE} matrix product: {peak:.0f} GFLOP/s on {config.threads} threads")
-    for phase, needed in {"head": forward, "finetune": forward + 2 * thawed}.items():
-        reached = needed * run.rates[phase]
+    for phase in config.phases:
+        first = first_trained(network.backbone, phase)
+        needed = forward + (0 if first is None else 2 * gflop(layers[first:]))
+        reached = needed * run.rates[phase.name]
         print(
-            f"{phase}: {needed:.3f} GFLOP a picture, {run.rates[phase]:.0f} pictures/s,"
+            f"{phase.name}: {needed:.3f} GFLOP per picture, {run.rates[phase.name]:.0f} pictures/s,"
             f" {reached:.0f} GFLOP/s: {reached / peak:.0%} of that"
         )
 

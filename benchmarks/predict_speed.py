@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from lib.runs import folder as run_folder
 from lib.system import runtime
 
 CONTENDERS = ("lib.predict", "keras")
@@ -53,7 +54,7 @@ def keras_predict(trained, folder: Path) -> int:
 
 def turn(contender: str, workdir: Path, folder: Path) -> None:
     """Runs one contender in this process, and prints what it took as JSON."""
-    saved = folder.require_saved(workdir)
+    saved = run_folder.require_saved(workdir)
     if contender == "lib.predict":  # Keras is not held to our demand for repeatable numbers
         runtime.start(saved.config.threads, saved.config.seed)
     from lib.inference.trained import open_trained

@@ -45,24 +45,15 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     import tensorflow as tf
 
     from lib.data.augmentation import Augmentation
-    from lib.model.engine import cut
-    from lib.model.freezing import freeze, layer_index
     from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
     from lib.runs.state import State
-    from lib.training.optimizers import build_optimizer
+    from lib.training.build import build_learner
     from lib.training.steps import make_gradient_step, make_train_step
 
     config, network = run.config, run.network
-    trained_from = layer_index(network.backbone, phase.trained_from)
-    variables = freeze(network, trained_from)
-    engine = cut(network, trained_from, config.engine, config.threads)
-    optimizer, state = build_optimizer(phase.optimizer, phase.learning_rate), State()
-    step = make_train_step(
-        engine, network.head, variables, optimizer, state, config.dropout, config.seed
-    )
-    gradient_step = make_gradient_step(
-        engine, network.head, variables, state, config.dropout, config.seed
-    )
+    learner, state = build_learner(config, phase, network, phase.learning_rate), State()
+    engine, step = learner.engine, make_train_step(learner, state)
+    gradient_step = make_gradient_step(learner)
     shape = (config.batch_size, config.image_size, config.image_size, 3)
     pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     targets = tf.zeros((config.batch_size, network.head.units))
@@ -72,12 +63,12 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
 
     yield "augmentation", cost_of(lambda: augmentation(pictures, targets, 0))
     yield "frozen part", cost_of(lambda: engine.prefix(varied))
-    yield "forward and gradient", cost_of(lambda: gradient_step(features, targets))
-    yield "all of the train step", cost_of(lambda: step(features, targets))
+    yield "forward and gradient", cost_of(lambda: gradient_step(features, targets, 0))
+    yield "all of the train step", cost_of(lambda: step(features, targets, 0))
     # On the file system of the run.
     with tempfile.TemporaryDirectory(dir=run.folder.absolute().parent) as scratch:
         checkpoints = Checkpoints(Path(scratch), config.keep_checkpoints)
-        checkpoint = TracedCheckpoint(model=network.model, optimizer=optimizer, state=state)
+        checkpoint = TracedCheckpoint(model=network.model, optimizer=learner.optimizer, state=state)
         yield "a checkpoint", cost_of(lambda: checkpoints.save(checkpoint, int(state.step)))
 
 
@@ -86,7 +77,7 @@ def main() -> None:
     threads, batch = run.config.threads, run.config.batch_size
     print("| phase | part | ms | ms of processors | of the step in the run |")
     print("| --- | --- | ---: | ---: | ---: |")
-    for phase in (run.config.head, run.config.finetune):
+    for phase in run.config.phases:
         in_run = 1000 * batch / run.rates[phase.name]
         for name, cost in parts_of(run, phase):
             steps = run.config.checkpoint_every if name == "a checkpoint" else 1

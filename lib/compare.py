@@ -18,6 +18,7 @@ from lib.inference import command_line
 from lib.inference.command_line import Parser
 from lib.reporting.diagnostics import COLOURS, STYLES
 from lib.reporting.plots import families, new_figure, save, shown
+from lib.runs import folder as run_folder
 from lib.runs.history import Epoch, phase_starts, read_history
 from lib.system.files import read_json
 from lib.system.progress import duration, say
@@ -94,7 +95,7 @@ def load(folders: Sequence[Path]) -> list[Finished]:
 
 
 def _load(folder: Path, name: str) -> Finished:
-    before = folder.saved(folder)
+    before = run_folder.saved(folder)
     if before is None:
         raise UserError(f"{folder} holds no run; give the folder of one")
     try:

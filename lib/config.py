@@ -95,6 +95,11 @@ class Config:
     skip_nonfinite: bool = False
     histograms: bool = False
 
+    @property
+    def weights_in_use(self) -> str:
+        """Which weights of it evaluations, predictions and exports take, in words."""
+        return "averaged weights" if self.ema else "weights"
+
     def phase(self, name: str) -> Phase:
         """The phase of that name.
 

@@ -24,6 +24,7 @@ from lib.config import Config
 from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
 from lib.inference import command_line
+from lib.runs import folder as run_folder
 from lib.system import runtime, streams
 from lib.system.files import write_json
 from lib.system.progress import bar, say
@@ -50,10 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     streams.outlive_readers()
     folder, output = options.workdir, options.output
-    saved = folder.require_saved(folder)
+    saved = run_folder.require_saved(folder)
     config = saved.config
     _require_free(output, options.force)
-    say(f"Exporting {folder} as {options.format} to {output}")
+    say(f"Exporting the {config.weights_in_use} of {folder} as {options.format} to {output}")
     dataset = None
     if not options.no_check or options.quantize == "int8":
         config = dataclasses.replace(config, dataset=options.dataset or config.dataset)

@@ -24,6 +24,7 @@ from lib.inference.pictures import Read, named_files, read_ahead
 from lib.inference.tables import SUFFIXES, Row, table, unfinished
 from lib.reporting import plots
 from lib.reporting.heatmap import overlay
+from lib.runs import folder as run_folder
 from lib.system import runtime, streams
 from lib.system.atomic import fitting, replacing
 from lib.system.progress import bar, say
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = options.workdir
     if options.output or options.grid or options.explain is not None:
         streams.outlive_readers()
-    saved = folder.require_saved(folder)
+    saved = run_folder.require_saved(folder)
     explanations = _explanations(options)
     table_so_far = unfinished(options.output) if options.output else None
     for file in filter(None, (options.output, options.grid)):
@@ -74,7 +75,10 @@ def main(arguments: Sequence[str]) -> int:
             paths.append(named)
         else:
             complain(str(named))
-    say(f"Predicting {len(paths)} pictures by {folder}, {' or '.join(saved.facts['classes'])}")
+    say(
+        f"Predicting {len(paths)} pictures by the {saved.config.weights_in_use} of {folder},"
+        f" {' or '.join(saved.facts['classes'])}"
+    )
 
     runtime.start(saved.config.threads, saved.config.seed)
     from lib.inference.predictions import predictions

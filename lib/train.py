@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lib.config import Config, resolved, setting
 from lib.data.dataset import require_outside
+from lib.runs import folder as run_folder
 from lib.system.progress import say
 from lib.training.parts import open_parts
 from lib.training.stopping import StopRequest
@@ -45,9 +46,9 @@ def train(
     folder = Path(config.workdir)
     require_outside(config)  # before it is made
     say(f"Training {' and '.join(phase.name for phase in phases)} in {folder}")
-    with folder.locked(folder):
+    with run_folder.locked(folder):
         parts = open_parts(folder, config)
-        folder.report_findings(folder, parts.dataset)
+        run_folder.report_findings(folder, parts.dataset)
         from lib.inference.outcome import finish
         from lib.runs.early_stopping import is_finished
         from lib.training.loop import train_phase

@@ -17,7 +17,7 @@ from lib.data.pictures import load
 from lib.errors import UserError
 from lib.inference import calls, formats
 from lib.inference.trained import make_classifier, open_trained
-from lib.runs import folder
+from lib.runs import folder as run_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,7 +44,7 @@ def exports(trained_run, tmp_path_factory):
 
 
 def opened(folder):
-    saved = folder.require_saved(folder)
+    saved = run_folder.require_saved(folder)
     return open_trained(folder, saved.config, saved.facts["classes"], "best")
 
 
@@ -249,7 +249,7 @@ def test_int8_is_calibrated_by_training_pictures(trained_run, tmp_path, monkeypa
     monkeypatch.setitem(export.MAY_DISAGREE, "int8", 1.0)
     arguments = [f"--workdir={trained_run}", "--format=tflite", "--quantize=int8"]
     assert export.main([*arguments, f"--output={tmp_path / 'out'}"]) == 0
-    config = folder.require_saved(trained_run).config
+    config = run_folder.require_saved(trained_run).config
     training = {load(path, 32).tobytes() for path in Path(config.dataset).glob("train/*/*.png")}
     assert len(given[0]) == 22
     assert {picture.tobytes() for picture in given[0]} == training

@@ -6,7 +6,7 @@ from pathlib import Path
 from lib.config import Config
 from lib.data.dataset import Subset, open_dataset, resized
 from lib.errors import UserError
-from lib.runs import folder
+from lib.runs import folder as run_folder
 from lib.system.progress import Progress
 
 
@@ -28,7 +28,7 @@ class Rival:
 
 
 def open_rival(
-    folder: Path, run: folder.Saved, subset: Subset, own: bool, progress: Progress
+    folder: Path, run: run_folder.Saved, subset: Subset, own: bool, progress: Progress
 ) -> Rival:
     """Opens a run to measure another one against.
 
@@ -55,13 +55,13 @@ def open_rival(
     return Rival(folder, config, subset, seen)
 
 
-def require_rival(folder: Path, run: folder.Saved) -> folder.Saved:
+def require_rival(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
     """What another run's `config.json` says, with which a run is to be compared.
 
     Raises:
         UserError: there is no run in the folder, or it tells other classes apart.
     """
-    other = folder.saved(folder)
+    other = run_folder.saved(folder)
     if other is None:
         raise UserError(f"--against={folder} holds no run; give the folder of one")
     if other.facts["classes"] != run.facts["classes"]:

@@ -19,7 +19,7 @@ from lib.reporting import diagnostics, plots
 from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.report import REPORT
 from lib.reporting.result import wilson_interval, write_predictions
-from lib.runs import folder
+from lib.runs import folder as run_folder
 from lib.runs.history import Epoch
 from lib.system import fault_points
 from lib.system.files import read_json, write_json
@@ -87,12 +87,12 @@ def finish(run: Run) -> None:
         **_timing(run, monotonic() - began),
     }
     layers = _layer_tables(run)
-    saved = dataclasses.asdict(folder.require_saved(run.folder))
+    saved = dataclasses.asdict(run_folder.require_saved(run.folder))
     run.reports.page(saved, journal.history, layers, result, judged, explain)
     run.reports.flush()
     # The last of all: where it is, predictions and report are.
     write_json(path, result)
-    say(_sentence("Test set", test, best_step))
+    say(_sentence("Test set", test, best))
     say(f"All of it on one page: {run.folder / REPORT}")
 
 
@@ -124,7 +124,7 @@ def evaluate_best(
     best = open_trained(folder, config, subset.classes, "best")
     evaluation = evaluate_trained(best, subset, stop)
     found = {"directory": directory, "step": best.step, **summary(evaluation, subset.classes)}
-    say(_sentence(directory or "Test set", evaluation, best.step))
+    say(_sentence(directory or "Test set", evaluation, best))
     write_json(folder / "evaluation.json", found)
     for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(best.network)):
         try:
@@ -142,7 +142,7 @@ def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[s
     best = open_trained(rival.folder, rival.config, rival.subset.classes, "best")
     other = evaluate_trained(best, rival.subset, stop)
     test = mcnemar(evaluation.predicted == evaluation.labels, other.predicted == evaluation.labels)
-    say(_sentence(str(rival.folder), other, best.step))
+    say(_sentence(str(rival.folder), other, best))
     say(
         f"This run alone is right on {test.only_first} pictures, {rival.folder} alone on"
         f" {test.only_second}: p = {test.p_value:.3g} by McNemar's exact test"
@@ -237,9 +237,10 @@ def _layer_tables(run: Run) -> dict[str, list[Row]]:
     return tables
 
 
-def _sentence(what: str, evaluation: Evaluation, step: int) -> str:
+def _sentence(what: str, evaluation: Evaluation, trained: Trained) -> str:
     low, high = wilson_interval(evaluation.correct, evaluation.count)
     return (
         f"{what}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}),"
-        f" loss {evaluation.loss:.4f}, on {evaluation.count} pictures (weights of step {step})"
+        f" loss {evaluation.loss:.4f}, on {evaluation.count} pictures"
+        f" ({trained.config.weights_in_use} of step {trained.step})"
     )

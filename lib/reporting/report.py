@@ -56,7 +56,8 @@ def html(
         f"{' and more' if len(facts['classes']) > 12 else ''}; {result['epoch']} epochs,"
         f" {result['step']:,} steps</p>",
         f'<p class="lead"><strong>{test["accuracy"] * 100:.1f} %</strong> of {test["count"]:,} test'
-        f" pictures right (95 % interval {low * 100:.1f} to {high * 100:.1f} %), with the weights"
+        f" pictures right (95 % interval {low * 100:.1f} to {high * 100:.1f} %), with the"
+        f" {'averaged weights' if flags.get('ema') else 'weights'}"
         f" of epoch {result['best']['epoch']}, the best on the validation set</p>",
         _section("Curves", _curves(history)),
         _section("Results", _results(result)),

@@ -2,15 +2,16 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib.config import Config, Phase
+from lib.config import Config, Phase, setting
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
+from lib.errors import UserError
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
 from lib.model.network import Network
@@ -98,7 +99,11 @@ class BuiltPhase:
 
 
 def build_learner(
-    config: Config, phase: Phase, network: Network, dataset: Dataset, schedule: Rate
+    config: Config,
+    phase: Phase,
+    network: Network,
+    schedule: Rate,
+    weights: Sequence[float] | None = None,
 ) -> Learner:
     """What a phase trains, and by which rule; layers are frozen and thawed for it.
 
@@ -106,15 +111,14 @@ def build_learner(
         config: what the run is.
         phase: what to train, and how.
         network: with the weights that its frozen part is to have.
-        dataset: whose classes are counted.
         schedule: of the learning rate.
+        weights: of the classes, see `weights_of_classes`.
 
     Raises:
         UserError: the configuration cannot be trained.
     """
     trained_from = first_trained(network.backbone, phase)
     variables = freeze(network, trained_from)
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
     return Learner(
         network=network,
         engine=cut(network, trained_from, config.engine, config.threads),
@@ -123,12 +127,25 @@ def build_learner(
         schedule=schedule,
         scales=layer_scales(variable_blocks(network, variables), phase.layer_decay),
         averages=Averages(variables, config.ema) if config.ema else None,
-        loss=make_loss(config.loss, class_weights(config.class_weights, dataset.classes, counts)),
+        loss=make_loss(config.loss, weights),
         dropout=config.dropout,
         seed=config.seed,
         log_every=config.log_every,
         patience=MOST_SKIPPED if config.skip_nonfinite else 1,
     )
+
+
+def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | None:
+    """How much the images of each class count in the loss; None where all count alike.
+
+    Raises:
+        UserError: `class_weights` does not fit the classes.
+    """
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    try:
+        return class_weights(config.class_weights, dataset.classes, counts.tolist())
+    except UserError as error:
+        raise UserError(f"{setting('class_weights')}: {error}") from error
 
 
 def build_feed(config: Config, dataset: Dataset, engine: Engine) -> TrainingFeed:
@@ -147,7 +164,7 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     clock = Clock(state, phase.name)  # building the phase is a part of what it costs
     epochs_before, first_step = state.journal.began(phase.name)
     schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
-    learner = build_learner(config, phase, network, dataset, schedule)
+    learner = build_learner(config, phase, network, schedule, weights_of_classes(config, dataset))
     train_step = make_train_step(learner, state)
     require_exact_sums(train_step.get_concrete_function())
     training = build_feed(config, dataset, learner.engine)

@@ -9,7 +9,7 @@ from lib import plugins
 from lib.config import Config
 from lib.data.dataset import Dataset, list_classes_of, open_dataset
 from lib.model.weights import fetch
-from lib.runs import folder
+from lib.runs import folder as run_folder
 from lib.system import fault_points, runtime
 from lib.system.progress import bar
 
@@ -30,7 +30,7 @@ class Parts:
     """
 
     config: Config
-    before: folder.Saved | None
+    before: run_folder.Saved | None
     plugins: Mapping[str, str]
     network: "Network"
     dataset: Dataset
@@ -42,8 +42,8 @@ def open_parts(folder: Path, config: Config) -> Parts:
     Raises:
         UserError: another run lives in the folder, or something cannot be had.
     """
-    before = folder.saved(folder)
-    config = folder.continued(folder, config, before)
+    before = run_folder.saved(folder)
+    config = run_folder.continued(folder, config, before)
     if not config.from_run:
         # Missed now, and not when it is read.
         fetch(config.weights, config.alpha, config.image_size, bar)
@@ -58,11 +58,11 @@ def open_parts(folder: Path, config: Config) -> Parts:
 
     digests = plugins.load(config.plugin)
     if before:
-        folder.require_same(folder, before.facts, {"plugins": digests})
+        run_folder.require_same(folder, before.facts, {"plugins": digests})
         resume.require_same_phases(folder, config, before)
     network = build_network(config, len(classes))
     resume.find_other(config, classes, before)
     dataset = open_dataset(config, bar)
     if before:
-        folder.require_same_pictures(folder, before, dataset)
+        run_folder.require_same_pictures(folder, before, dataset)
     return Parts(config, before, digests, network, dataset)

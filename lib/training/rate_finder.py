@@ -22,7 +22,7 @@ from lib.runs.checkpoints import load_checkpoint
 from lib.runs.resume import finished_phase
 from lib.runs.state import State
 from lib.system.progress import bar
-from lib.training.build import build_feed, build_learner
+from lib.training.build import build_feed, build_learner, weights_of_classes
 from lib.training.steps import make_train_step
 from lib.training.stopping import StopRequest
 
@@ -125,7 +125,8 @@ def find_rate(
         UserError: the configuration cannot be trained.
     """
     config = dataclasses.replace(config, log_every=1, ema=0.0)
-    learner = build_learner(config, phase, network, dataset, _Rising())
+    weights = weights_of_classes(config, dataset)
+    learner = build_learner(config, phase, network, _Rising(), weights)
     state = State()
     train_step = make_train_step(learner, state)
     rates, losses = [], []

@@ -15,6 +15,7 @@ from lib.model.network import Network, build, build_backbone, weights_sha256
 from lib.model.weights import load_pretrained
 from lib.reporting import plots
 from lib.reporting.reports import Reports
+from lib.runs import folder as run_folder
 from lib.runs import resume
 from lib.runs.checkpoints import Checkpoints, step_of
 from lib.runs.state import State
@@ -122,11 +123,11 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
     facts |= resume.other_run(network, config, facts["classes"], before)
     restored = None
     if before:
-        folder.require_same(folder, before.facts, facts)
+        run_folder.require_same(folder, before.facts, facts)
         restored = resume.restore(network, state, folder, before)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
-    folder.list_pictures(folder, dataset)
-    folder.save(folder, config, facts)
+    run_folder.list_pictures(folder, dataset)
+    run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:
         say(f"Resuming at step {int(state.step)}")

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from lib.runs import folder
+from lib.runs import folder as run_folder
 
 
 def test_a_second_run_is_refused_at_once_and_a_killed_one_blocks_nobody(reference, tmp_path):
@@ -30,11 +30,11 @@ def test_a_second_run_is_refused_at_once_and_a_killed_one_blocks_nobody(referenc
     [("tensorflow", "2.0.0"), ("machine", "vax"), ("threads", 63)],
 )
 def test_other_surroundings_are_said_and_it_goes_on(reference, tmp_path, what, then):
-    saved = json.loads((reference.folder / folder.CONFIG).read_text())
+    saved = json.loads((reference.folder / run_folder.CONFIG).read_text())
     now = saved["made_by"].get(what, saved["flags"].get(what))
     threads = saved["flags"]["threads"]
     saved["flags" if what == "threads" else "made_by"][what] = then
-    (tmp_path / folder.CONFIG).write_text(json.dumps(saved))
+    (tmp_path / run_folder.CONFIG).write_text(json.dumps(saved))
     program = reference.program.with_flags(f"--threads={threads}")
     ended = program.run(tmp_path, fault="tensorflow=SIGTERM")
     assert ended.code == 143

@@ -7,6 +7,7 @@ from lib.config import Config, resolved
 from lib.data.dataset import open_dataset
 from lib.errors import UserError
 from lib.inference.baseline import open_rival
+from lib.runs import folder as run_folder
 
 
 @contextlib.contextmanager
@@ -24,8 +25,8 @@ def begin(tmp_path):
         opened = open_dataset(config, silent)
         folder.mkdir()
         facts = {"classes": list(opened.classes), "data_sha256": opened.sha256}
-        folder.save(folder, config, facts)
-        return folder, folder.saved(folder), opened.test
+        run_folder.save(folder, config, facts)
+        return folder, run_folder.saved(folder), opened.test
 
     return run
 

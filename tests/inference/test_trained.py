@@ -9,7 +9,7 @@ from lib.errors import UserError
 from lib.inference import trained as module
 from lib.inference.trained import load_trained, make_classifier, open_trained
 from lib.model.engine import cut
-from lib.runs import folder
+from lib.runs import folder as run_folder
 from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
 from lib.runs.state import State
 from lib.system.progress import bar
@@ -22,7 +22,7 @@ CLASSES = ("ants", "bees")
 
 @pytest.fixture(scope="module")
 def validation(trained_run):
-    return open_dataset(folder.saved(trained_run).config, bar).validation
+    return open_dataset(run_folder.saved(trained_run).config, bar).validation
 
 
 class Never:
@@ -31,7 +31,9 @@ class Never:
 
 
 def checkpoint_of(trained_run, phase):
-    return "latest" if phase == "finetune" else next((trained_run / "head").glob("*.index"))
+    if phase == "finetune":
+        return "latest"
+    return next((trained_run / "phases" / "head").glob("*.index"))
 
 
 @pytest.mark.parametrize("engine", ["plain", "auto"])
@@ -39,7 +41,7 @@ def checkpoint_of(trained_run, phase):
 def test_a_picture_is_told_as_in_the_evaluations_of_its_phase_to_the_last_bit(
     trained_run, validation, phase, cut_at, engine
 ):
-    saved = folder.saved(trained_run)
+    saved = run_folder.saved(trained_run)
     config = dataclasses.replace(saved.config, engine=engine)
     checkpoint = str(checkpoint_of(trained_run, phase))
     trained = open_trained(trained_run, config, saved.facts["classes"], checkpoint)
@@ -47,7 +49,7 @@ def test_a_picture_is_told_as_in_the_evaluations_of_its_phase_to_the_last_bit(
     network = trained.network
     of_phase = cut(network, cut_at, engine, config.threads)
     feed = EvaluationFeed(validation, of_phase, config.batch_size, memory_mb=10)
-    expected = evaluate(feed, make_evaluation_step(of_phase, network.head), Never())
+    expected = evaluate(feed, make_evaluation_step(of_phase, network), Never())
 
     classify = make_classifier(trained)
     order = np.random.default_rng(0).permutation(len(validation))
@@ -72,7 +74,7 @@ def test_best_is_that_of_the_best_epoch_and_no_other_stands_in_for_it(
     with pytest.raises(UserError, match="holds no best checkpoint yet"):
         open_trained(tmp_path, small, CLASSES, "best")
     saved_by(network, tmp_path / "best", 70)
-    saved_by(network, tmp_path / "head", 35)
+    saved_by(network, tmp_path / "phases" / "head", 35)
     assert open_trained(tmp_path, small, CLASSES, "best").step == 70
     assert open_trained(tmp_path, small, CLASSES, "latest").step == 140
 
@@ -95,7 +97,7 @@ def test_the_weights_are_loaded_and_their_step_and_phase_told(network, tmp_path)
     weights = network.model.get_weights()
     saved_by(network, tmp_path, 70)
     network.model.set_weights([value + 1 for value in weights])
-    config = Config(fine_tune_at="block_16_expand")
+    config = Config().with_flags(finetune_thaw="block_16_expand")
     found = load_trained(network, config, CLASSES, tmp_path / "ckpt-70")
     assert (found.step, found.trained_from) == (70, 143)
     for now, then in zip(network.model.get_weights(), weights, strict=True):

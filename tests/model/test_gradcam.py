@@ -26,10 +26,10 @@ def by_definition(network, pictures, classes, score):
 
 def larger(network, size=96):
     """The same weights in a network whose last feature map has more than one place."""
-    from lib.model.network import build
+    from lib.model.network import build, build_backbone
 
     classes = max(2, network.head.units)
-    wide = build(classes, size, alpha=0.35, dropout=0.2, seed=0)
+    wide = build(build_backbone(size, alpha=0.35), classes, dropout=0.2, seed=0)
     wide.model.set_weights(network.model.get_weights())
     return wide
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.model.network import as_network_input, build, weights_sha256
+from lib.model.network import as_network_input, build, build_backbone, weights_sha256
 
 
 def pictures(count):
@@ -39,7 +39,7 @@ def test_using_the_model_leaves_its_weights_alone_and_sees_each_picture_by_itsel
 def heads():
     """The initial weights of the head by (seed, which of two builds)."""
     return {
-        (seed, turn): weights_sha256(build(2, 32, 0.35, 0.2, seed).head.variables)
+        (seed, turn): weights_sha256(build(build_backbone(32, 0.35), 2, 0.2, seed).head.variables)
         for seed, turn in [(0, 0), (0, 1), (1, 0)]
     }
 

@@ -138,22 +138,29 @@ def test_a_grid_of_the_first_pictures_says_of_how_many():
 
 
 @pytest.mark.parametrize(
-    ("phases", "start"),
-    [(["head"] * 3 + ["finetune"] * 2, 3), (["finetune"], 0), (["head", "finetune"], 1)],
+    ("phases", "starts"),
+    [
+        (["head"] * 3 + ["finetune"] * 2, {"finetune": 3}),
+        (["finetune"], {}),
+        (["head", "finetune"], {"finetune": 1}),
+        (["head", "top", "top", "all"], {"top": 1, "all": 3}),
+    ],
 )
-def test_the_start_of_fine_tuning_is_marked_at_the_epoch_it_starts_from(phases, start):
+def test_the_start_of_each_phase_but_the_first_is_marked(phases, starts):
     figure = plots.curves(history(*phases))
     for axes in figure.axes:
-        assert set(axes.lines[2].get_xdata()) == {start}
-    assert texts(figure).count("fine-tuning starts") == 2
+        marks = [set(line.get_xdata()) for line in axes.lines[2:]]
+        assert marks == [{epoch} for epoch in starts.values()]
+    for name in starts:
+        assert texts(figure).count(name) == 2
     plots.pixels(figure)
 
 
 @pytest.mark.parametrize("rows", [[], history(), history("head")])
-def test_without_fine_tuning_there_is_no_mark_and_short_histories_are_drawn(rows):
+def test_in_the_first_phase_there_is_no_mark_and_short_histories_are_drawn(rows):
     figure = plots.curves(rows)
     assert all(len(axes.lines) == 2 for axes in figure.axes)
-    assert "fine-tuning starts" not in texts(figure)
+    assert "head" not in texts(figure)
     plots.pixels(figure)
 
 

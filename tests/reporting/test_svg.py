@@ -31,7 +31,7 @@ def test_a_chart_without_any_point_is_still_a_chart():
 
 def test_names_of_any_kind_are_escaped():
     name = "<script>alert('\"&')</script>"
-    chart = drawn(name, name, [Series(name, "first", (0, 1), (0, 1))], (0, 1), mark=(1, name))
+    chart = drawn(name, name, [Series(name, "first", (0, 1), (0, 1))], (0, 1), marks=[(1, name)])
     assert not chart.findall(".//script")
     assert chart.findtext("text") == name and name in chart.find("circle/title").text
 

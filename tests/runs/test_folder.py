@@ -14,7 +14,7 @@ from PIL import Image
 from lib.config import Config
 from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
-from lib.runs import folder
+from lib.runs import folder as run_folder
 from lib.runs.folder import (
     Saved,
     continued,
@@ -90,7 +90,7 @@ def test_what_a_start_that_was_killed_left_is_not_something_else(tmp_path):
 
 
 def test_a_run_may_have_any_other_file_beside_it(tmp_path):
-    folder.save(tmp_path, Config(), {})
+    run_folder.save(tmp_path, Config(), {})
     (tmp_path / "notes.txt").write_text("")
     with locked(tmp_path):
         pass
@@ -105,7 +105,7 @@ def test_a_file_where_the_folder_should_be_is_refused(tmp_path, below):
 
 
 def test_a_new_folder_holds_no_run(tmp_path):
-    assert folder.saved(tmp_path) is None
+    assert run_folder.saved(tmp_path) is None
     with pytest.raises(UserError, match="holds no run"):
         require_saved(tmp_path)
 
@@ -115,8 +115,8 @@ def test_a_saved_run_comes_back_as_it_was(tmp_path):
         phases=["head", "top"], top_thaw="block_13"
     )
     facts = {"classes": ["Bär", "Löwe"], "data_sha256": "abc"}
-    folder.save(tmp_path, config, facts)
-    for found in (folder.saved(tmp_path), require_saved(tmp_path)):
+    run_folder.save(tmp_path, config, facts)
+    for found in (run_folder.saved(tmp_path), require_saved(tmp_path)):
         assert found.config == config
         assert found.facts == facts
         assert found.made_by == provenance()
@@ -126,13 +126,13 @@ def test_a_saved_run_comes_back_as_it_was(tmp_path):
 def test_a_damaged_configuration_is_an_error_of_one_line(tmp_path, content):
     (tmp_path / "config.json").write_text(content, errors="surrogateescape")
     with pytest.raises(UserError, match=r"config\.json cannot be read") as error:
-        folder.saved(tmp_path)
+        run_folder.saved(tmp_path)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("commit", "said"), [("0123", "made it, commit 0123"), (None, "made it")])
 def test_a_run_of_a_version_with_other_flags_is_an_error_that_names_them(tmp_path, commit, said):
-    folder.save(tmp_path, Config(), {})
+    run_folder.save(tmp_path, Config(), {})
     written = json.loads((tmp_path / "config.json").read_text())
     written["flags"]["breadth"] = written["flags"].pop("alpha")
     written["made_by"]["commit"] = commit
@@ -140,15 +140,15 @@ def test_a_run_of_a_version_with_other_flags_is_an_error_that_names_them(tmp_pat
     with pytest.raises(
         UserError, match=rf"of another version \(unknown: breadth\): .* version that {said}$"
     ):
-        folder.saved(tmp_path)
+        run_folder.saved(tmp_path)
 
 
 def test_a_flag_that_is_younger_than_a_run_had_its_default(tmp_path):
-    folder.save(tmp_path, Config(engine="plain"), {})
+    run_folder.save(tmp_path, Config(engine="plain"), {})
     written = json.loads((tmp_path / "config.json").read_text())
     del written["flags"]["engine"]
     (tmp_path / "config.json").write_text(json.dumps(written))
-    assert folder.saved(tmp_path).config == Config()
+    assert run_folder.saved(tmp_path).config == Config()
 
 
 def test_a_new_run_gets_all_cores_unless_told_otherwise(tmp_path):
@@ -194,7 +194,7 @@ def test_a_run_of_the_first_edition_names_the_version_that_goes_on_with_it(tmp_p
     made_by = {"commit": "bfaf5f5"}
     written = {"flags": flags, "facts": {}, "made_by": made_by}
     (tmp_path / "config.json").write_text(json.dumps(written))
-    for read in (folder.saved, require_saved):
+    for read in (run_folder.saved, require_saved):
         with pytest.raises(
             UserError, match=r"fine_tune_at, rotation\): .*, commit bfaf5f5$"
         ) as error:
@@ -291,7 +291,7 @@ def test_the_order_of_numbers_is_said(tmp_path, capsys):
 
 
 def test_the_configuration_is_a_file_for_people_too(tmp_path):
-    folder.save(tmp_path, Config(), {"classes": ["Bär"]})
+    run_folder.save(tmp_path, Config(), {"classes": ["Bär"]})
     text = (tmp_path / "config.json").read_text(encoding="utf-8")
     assert "Bär" in text and '\n  "flags"' in text
     assert set(json.loads(text)) == {"flags", "facts", "made_by"}
@@ -308,7 +308,7 @@ def begun(tmp_path, draw_pictures):
     def found(**flags):
         return open_dataset(Config(dataset=str(data), image_size=32, **flags), silent)
 
-    folder.list_pictures(workdir, found())
+    run_folder.list_pictures(workdir, found())
     run = Saved(
         Config().to_json(), {"classes": ["ants", "bees"], "data_sha256": found().sha256}, {}
     )

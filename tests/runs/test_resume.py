@@ -8,6 +8,7 @@ import tensorflow as tf
 from lib.config import Config
 from lib.errors import UserError
 from lib.model.network import weights_sha256
+from lib.runs import folder as run_folder
 from lib.runs import resume
 from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
 from lib.runs.folder import Saved
@@ -198,7 +199,7 @@ def other_run(tmp_path, network):
     """Another run with a finished head."""
     folder = tmp_path / "other"
     config = dataclasses.replace(CONFIG, workdir=str(folder))
-    folder.save(folder, config, {"classes": ["ants", "bees"]})
+    run_folder.save(folder, config, {"classes": ["ants", "bees"]})
     save(resume.finished_phase(folder, "head"), network, 10, 1.0)
     return folder
 

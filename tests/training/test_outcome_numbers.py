@@ -20,6 +20,7 @@ from lib.reporting import diagnostics
 from lib.reporting.plots import new_figure
 from lib.reporting.reports import Reports
 from lib.reporting.result import wilson_interval
+from lib.runs import folder as run_folder
 from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
 from lib.runs.state import Journal, State
 from tests.reporting.unlike import BEST, HISTORY, LAST
@@ -109,7 +110,7 @@ def finished(tmp_path_factory, shared_networks, dataset):
         },
         "data_sha256": dataset.sha256,
     }
-    folder.save(folder, config, facts)
+    run_folder.save(folder, config, facts)
     said = {}
     another_head(network, dataset.test, seed=1)
     save(network, folder / "best", HISTORY[BEST].step, "head")
