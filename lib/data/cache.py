@@ -35,6 +35,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from lib.config import setting
 from lib.errors import UserError
 from lib.system.atomic import is_temporary, replacing
 from lib.system.file_lock import alone
@@ -349,7 +350,8 @@ def _explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"decoded pictures cannot be kept in '{folder}': {error.strerror}; make it writable,"
-            " make room, give a smaller --cache_mb, or set XDG_CACHE_HOME to another folder"
+            f" make room, give a smaller {setting('cache_mb')}, or set XDG_CACHE_HOME to another"
+            " folder"
         ) from error
 
 

@@ -29,6 +29,7 @@ import numpy as np
 import PIL
 from PIL import features
 
+from lib.config import setting
 from lib.data.cache import CachedSet, Index, PictureCache
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
@@ -271,5 +272,5 @@ def _complaint(skipped: Sequence[tuple[str, str]], total: int) -> str:
     rest = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     advice = "repair or remove them"
     if len(skipped) < total:
-        advice += ", or leave them out with --bad_images=skip"
+        advice += f", or leave them out with {setting('bad_images', 'skip')}"
     return f"{len(skipped)} of {total} pictures cannot be decoded: {named}{rest}; {advice}"

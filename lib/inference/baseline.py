@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from lib.config import Config
+from lib.config import Config, setting
 from lib.data.dataset import Subset, open_dataset, resized
 from lib.errors import UserError
 from lib.runs import folder as run_folder
@@ -63,10 +63,10 @@ def require_rival(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
     """
     other = run_folder.saved(folder)
     if other is None:
-        raise UserError(f"--against={folder} holds no run; give the folder of one")
+        raise UserError(f"{setting('against', folder)} holds no run; give the folder of one")
     if other.facts["classes"] != run.facts["classes"]:
         raise UserError(
-            f"--against={folder} tells {', '.join(other.facts['classes'])} apart, this run"
-            f" {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
+            f"{setting('against', folder)} tells {', '.join(other.facts['classes'])} apart, this"
+            f" run {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
         )
     return other

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from lib.config import Config
+from lib.config import Config, setting
 from lib.data.dataset import Subset
 from lib.errors import reason
 from lib.inference.baseline import Rival
@@ -150,7 +150,7 @@ def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[s
     if rival.seen:
         say(
             f"warning: {rival.seen} of these pictures were used to train or to choose"
-            f" {rival.folder}, which favours it; compare on others with --test_dir"
+            f" {rival.folder}, which favours it; compare on others with {setting('test_dir')}"
         )
     return {
         "directory": str(rival.folder),

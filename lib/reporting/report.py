@@ -250,7 +250,7 @@ def _layers(phase: str, rows: Sequence[Row]) -> str:
 
 def _augmentation(flags: Mapping[str, Any], figure: Path | None) -> str:
     """How training pictures were varied, and the first of them."""
-    how = f"<p><code>--augment={_safe(flags['augment'])}</code></p>"
+    how = f"<p><code>{_safe(setting('augment', flags['augment']))}</code></p>"
     if figure is None or not figure.is_file():
         return how
     with Image.open(figure) as image:

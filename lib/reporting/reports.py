@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from lib.config import HOUSEKEEPING, written
+from lib.config import HOUSEKEEPING, setting, written
 from lib.errors import UserError, reason
 from lib.reporting import plots
 from lib.reporting.layer_table import Row, as_markdown, as_text
@@ -47,8 +47,8 @@ class Reports:
             write_history(folder / "history.csv", history)
         except (OSError, tf.errors.OpError) as error:
             raise UserError(
-                f"--workdir={folder} cannot be written ({reason(error)}): make room or make it"
-                " writable; the same command then goes on"
+                f"{setting('workdir', folder)} cannot be written ({reason(error)}): make room or"
+                " make it writable; the same command then goes on"
             ) from error
 
     def configuration(self, flags: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
