@@ -30,7 +30,7 @@ import flags
 from lib.config import Config
 from lib.data.dataset import open_dataset, open_test_set
 from lib.errors import Stopped, UserError
-from lib.inference.baseline import open_rival, require_rival
+from lib.inference.baseline import open_baseline, require_baseline
 from lib.system import runtime
 from lib.system.progress import bar, say
 from lib.train import suggest_rate, train
@@ -78,7 +78,7 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
     say(f"Evaluating {folder} on {test_dir or 'its test set'}")
     config = run_folder.continued(folder, flags.configuration(before.config), before)
     if against:
-        require_rival(Path(against), before)
+        require_baseline(Path(against), before)
     if test_dir:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:
@@ -86,12 +86,12 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
         run_folder.require_same_pictures(folder, before, dataset)
         subset = dataset.test
     run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
-    rival = against and open_rival(Path(against), before, subset, not test_dir, bar)
+    baseline = against and open_baseline(Path(against), before, subset, not test_dir, bar)
 
     runtime.start(config.threads, config.seed)
     from lib.inference.outcome import evaluate_best
 
-    evaluate_best(folder, config, subset, test_dir, rival, STOP)
+    evaluate_best(folder, config, subset, test_dir, baseline, STOP)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from lib.inference import command_line
 from lib.inference.command_line import Parser
 from lib.reporting.diagnostics import COLOURS, STYLES
 from lib.reporting.plots import families, new_figure, save, shown
-from lib.reporting.result import read_json
 from lib.runs import folder as run_folder
 from lib.runs.history import Epoch, phase_starts, read_history
+from lib.system.files import read_json
 from lib.system.progress import duration, say
 
 _PLACES = ("workdir", "data_dir")  # flags that differ between any two runs, or say nothing
@@ -63,14 +63,15 @@ def main(arguments: Sequence[str]) -> int:
     if len(given.runs) < 2:
         parser.error(f"received {given.runs[0]} alone, expected two runs or more")
     if given.output and given.output.suffix.lower() != ".png":
-        parser.error(f"--output={given.output}: expected a name that ends in .png")
+        parser.error(f"{setting('output', given.output)}: expected a name that ends in .png")
     runs = load(given.runs)
     if given.output:
         try:
             save(curves(runs), given.output)
         except OSError as error:
             raise UserError(
-                f"--output={given.output} cannot be written ({error.strerror}): give another file"
+                f"{setting('output', given.output)} cannot be written ({error.strerror}): give"
+                " another file"
             ) from error
         say(f"The curves are in {given.output}\n")
     names = ["", *(run.name for run in runs)]

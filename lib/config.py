@@ -260,8 +260,8 @@ def weight_file(weights: str) -> Path | None:
     path = expanded(weights)
     if not path.is_file():
         raise UserError(
-            f"--weights={weights}: no such file; expected imagenet, drawn, none, or the path of a"
-            " Keras weight file (.weights.h5 or .h5)"
+            f"{setting('weights', weights)}: no such file; expected imagenet, drawn, none, or the"
+            " path of a Keras weight file (.weights.h5 or .h5)"
         )
     return path
 

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.config import Config
+from lib.config import Config, setting
 from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
 from lib.inference import command_line
-from lib.reporting.result import write_json
 from lib.runs import folder as run_folder
 from lib.system import runtime, streams
+from lib.system.files import write_json
 from lib.system.progress import bar, say
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
@@ -113,7 +113,10 @@ def main(arguments: Sequence[str]) -> int:
             },
         )
     if options.no_check:
-        say("warning: the export was not held against the run on its pictures (--no_check)")
+        say(
+            "warning: the export was not held against the run on its pictures"
+            f" ({setting('no_check')})"
+        )
     if options.format == "saved_model" and (odd := set(str(output.absolute())) & _PATTERN):
         say(
             f"warning: TensorFlow loads no SavedModel by a path with {' '.join(sorted(odd))} in it:"
@@ -130,9 +133,9 @@ def _opened(config: Config, folder: Path, sha256: str, quantize: str) -> Dataset
         UserError: they are not there, or are others.
     """
     need = "set the ranges of int8" if quantize == "int8" else "check the export"
-    ways = f"give --dataset=FOLDER where they are now, which is needed to {need}"
+    ways = f"give {setting('dataset', 'FOLDER')} where they are now, which is needed to {need}"
     if quantize != "int8":
-        ways += ", or --no_check to export without"
+        ways += f", or {setting('no_check')} to export without"
     if config.dataset not in ("cats_and_dogs", "drawn") and not Path(config.dataset).is_dir():
         raise UserError(f"the pictures of {folder} are no longer in {config.dataset}: {ways}")
     try:
@@ -141,8 +144,8 @@ def _opened(config: Config, folder: Path, sha256: str, quantize: str) -> Dataset
         raise UserError(f"{error}; if the run's pictures are elsewhere, {ways}") from error
     if dataset.sha256 != sha256:
         raise UserError(
-            f"the pictures of --dataset={config.dataset} are not those that {folder} was trained"
-            f" on: restore them, {ways}"
+            f"the pictures of {setting('dataset', config.dataset)} are not those that {folder} was"
+            f" trained on: restore them, {ways}"
         )
     return dataset
 
@@ -197,7 +200,7 @@ def _require_agreement(found: Sequence["Agreement"], limit: float) -> None:
         raise UserError(
             f"the export gives {worst.disagreeing} of {worst.pictures} pictures another class than"
             f" the run ({worst.takes}), and at most {limit:.1%} may differ: nothing was written;"
-            " give another --format or --quantize"
+            f" give another {setting('format')} or {setting('quantize')}"
         )
 
 
@@ -207,11 +210,14 @@ def _require_free(output: Path, force: bool) -> None:
         return
     if not (output / REPORT).is_file():
         raise UserError(
-            f"--output={output} exists and is no export: give a new or empty folder, or --force"
-            " with that of an export"
+            f"{setting('output', output)} exists and is no export: give a new or empty folder, or"
+            f" {setting('force')} with that of an export"
         )
     if not force:
-        raise UserError(f"--output={output} holds an export: give another folder, or --force")
+        raise UserError(
+            f"{setting('output', output)} holds an export: give another folder, or"
+            f" {setting('force')}"
+        )
 
 
 @contextlib.contextmanager
@@ -228,8 +234,8 @@ def _in_place_of(output: Path) -> Iterator[Path]:
         temporary.rename(target)
     except OSError as error:
         raise UserError(
-            f"--output={output} cannot be written ({error.strerror or error}): give a folder that"
-            " can be"
+            f"{setting('output', output)} cannot be written ({error.strerror or error}): give a"
+            " folder that can be"
         ) from error
     finally:
         if before.exists() and not target.exists():  # interrupted between the two renames
@@ -275,7 +281,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--force", action="store_true", help="replace an export")
     options = parser.parse_args(arguments)
     if options.quantize != "none" and options.format != "tflite":
-        parser.error(f"--quantize={options.quantize} is for --format=tflite alone")
+        received, needed = setting("quantize", options.quantize), setting("format", "tflite")
+        parser.error(f"{received} is for {needed} alone")
     options.output = options.output or options.workdir / "export" / options.format
     return options
 

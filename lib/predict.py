@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from lib.config import expanded
+from lib.config import expanded, setting
 from lib.errors import UserError
 from lib.inference import command_line
 from lib.inference.pictures import Read, named_files, read_ahead
@@ -55,9 +55,9 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(f"{file} is a folder; expected the name of a file to write")
     _require_free([options.output, table_so_far, options.grid, explanations], options.force)
     for option, place in (
-        ("--output", options.output and options.output.parent),
-        ("--grid", options.grid and options.grid.parent),
-        ("--explain", explanations),
+        ("output", options.output and options.output.parent),
+        ("grid", options.grid and options.grid.parent),
+        ("explain", explanations),
     ):
         if place:
             _make(option, place)
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
                 plots.save(figure, options.grid)
             except OSError as error:
                 why = error.strerror or error
-                complain(f"--grid={options.grid} cannot be written ({why})")
+                complain(f"{setting('grid', options.grid)} cannot be written ({why})")
     unread = len(paths) - told
     say(f"{told} pictures predicted" + (f", {unread} could not be read" if unread else ""))
     return 1 if unread or problems else 0
@@ -175,7 +175,8 @@ def _make(option: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{option}: {folder} cannot be written ({error.strerror})") from error
+        why = error.strerror
+        raise UserError(f"{setting(option)}: {folder} cannot be written ({why})") from error
 
 
 def _explanations(options: argparse.Namespace) -> Path | None:
@@ -191,7 +192,9 @@ def _require_free(targets: Sequence[Path | None], force: bool) -> None:
         except OSError as error:  # a name that is too long, or a folder that is closed to us
             raise UserError(f"{path} cannot be written ({error.strerror})") from error
         if taken and not force:
-            raise UserError(f"{path} exists already: give another name, or --force to replace it")
+            raise UserError(
+                f"{path} exists already: give another name, or {setting('force')} to replace it"
+            )
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -216,7 +219,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--force", action="store_true", help="replace files that exist already")
     # With an optional value argparse would take the picture after a bare --explain for a folder.
-    return parser.parse_args(["--explain=" if arg == "--explain" else arg for arg in arguments])
+    bare, empty = setting("explain"), setting("explain", "")
+    return parser.parse_args([empty if each == bare else each for each in arguments])
 
 
 def _table(text: str) -> Path:

@@ -1,5 +1,6 @@
 """All that a spec can name, by the flag's topic, for those who list it."""
 
+from lib.config import setting
 from lib.data.augment import OPERATIONS
 from lib.training.losses import LOSSES
 from lib.training.measures import MEASURES
@@ -8,8 +9,8 @@ from lib.training.optimizers import OPTIMIZERS, SCHEDULES
 __all__ = ["OPTIMIZERS", "REGISTRIES"]
 
 REGISTRIES = {
-    "Operations of --augment": OPERATIONS,
-    "Losses of --loss": LOSSES,
-    "Schedules of --<phase>_schedule": SCHEDULES,
-    "What is measured every --log_every steps": MEASURES,
+    f"Operations of {setting('augment')}": OPERATIONS,
+    f"Losses of {setting('loss')}": LOSSES,
+    f"Schedules of {setting('<phase>_schedule')}": SCHEDULES,
+    f"What is measured every {setting('log_every')} steps": MEASURES,
 }

@@ -6,8 +6,8 @@ import pytest
 from lib import compare
 from lib.config import Config
 from lib.errors import UserError
-from lib.reporting.result import write_json
 from lib.runs.history import Epoch, write_history
+from lib.system.files import write_json
 from tests.reporting.unlike import HISTORY, result
 
 

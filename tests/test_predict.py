@@ -12,7 +12,7 @@ from PIL import Image
 
 from lib import predict
 from lib.errors import UserError
-from lib.reporting.result import read_json
+from lib.system.files import read_json
 
 ROOT = Path(__file__).parents[1]
 

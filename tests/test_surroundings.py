@@ -59,7 +59,7 @@ def test_keras_that_was_imported_before_is_put_right(tmp_path):
     assert told(tmp_path, before=before)[-1] == STATED
 
 
-def test_variables_that_change_how_it_computes_are_said_and_not_heeded(tmp_path):
+def test_variables_that_change_how_it_computes_are_ignored_with_a_warning(tmp_path):
     *warnings, settings = told(
         tmp_path,
         KERAS_BACKEND="jax",
@@ -72,7 +72,7 @@ def test_variables_that_change_how_it_computes_are_said_and_not_heeded(tmp_path)
     assert settings == STATED
     assert warnings == [
         "warning: KERAS_MAX_EPOCHS, ONEDNN_MAX_CPU_ISA, TF_ENABLE_ONEDNN_OPTS,"
-        " TF_NUM_INTRAOP_THREADS, TF_XLA_FLAGS not heeded: a run does not depend on its environment"
+        " TF_NUM_INTRAOP_THREADS, TF_XLA_FLAGS ignored: a run does not depend on its environment"
     ]
 
 
@@ -85,7 +85,7 @@ def test_variables_of_other_programs_are_left_alone(monkeypatch):
     assert {name: os.environ[name] for name in kept} == kept
 
 
-def test_what_a_gpu_needs_is_heeded_and_recorded(monkeypatch):
+def test_what_a_gpu_needs_is_kept_and_recorded(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("CUDA", "NVIDIA", "XLA", "TF_"))]:
         monkeypatch.delenv(name)
     assert runtime.provenance()["environment"] is None

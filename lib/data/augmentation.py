@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from lib.config import setting
 from lib.data.augment import OPERATIONS
 from lib.data.examples import Examples
 from lib.data.geometry import Geometry, composed, interpolated
@@ -48,7 +49,7 @@ class Augmentation:
             for operation in self._operations:
                 self._try(operation)
         except UserError as error:
-            raise UserError(f"--augment={text}: {error}") from error
+            raise UserError(f"{setting('augment', text)}: {error}") from error
         # Nothing in it depends on a tensor's value, and AutoGraph would look for it for a second.
         self._graph = tf.function(self._augmented, autograph=False)
 

@@ -35,10 +35,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lib import Progress
+from lib.config import setting
 from lib.errors import UserError
 from lib.system.atomic import is_temporary, replacing
 from lib.system.file_lock import alone
+from lib.system.progress import Progress
 
 _SET = re.compile(r"[0-9a-f]{24}\.pixels")
 # A whole set, or half of one, as earlier versions kept it.
@@ -349,7 +350,8 @@ def _explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"decoded pictures cannot be kept in '{folder}': {error.strerror}; make it writable,"
-            " make room, give a smaller --cache_mb, or set XDG_CACHE_HOME to another folder"
+            f" make room, give a smaller {setting('cache_mb')}, or set XDG_CACHE_HOME to another"
+            " folder"
         ) from error
 
 

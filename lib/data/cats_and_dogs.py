@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from lib import Progress
+from lib.config import setting
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.downloads import DownloadError, discard, download, source_of
 from lib.system.file_lock import alone
+from lib.system.progress import Progress
 
 SOURCES: tuple[str, ...] = (
     "https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip",
@@ -67,12 +68,13 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
     except OSError as error:
         raise UserError(
             f"the data set cannot be kept in {data_dir} ({error.strerror or error}): "
-            "free some space there, or name a folder that can be written with --data_dir=DIR"
+            "free some space there, or name a folder that can be written with "
+            f"{setting('data_dir', 'DIR')}"
         ) from error
     if not _holds_the_classes(target):
         raise UserError(
             f"{target} is not the unpacked data set, which has {', '.join(PICTURES)}: "
-            "move it away, or name another folder with --data_dir=DIR"
+            f"move it away, or name another folder with {setting('data_dir', 'DIR')}"
         )
     return target
 
@@ -105,8 +107,9 @@ def _fetch_from_any(urls: Sequence[str], data_dir: Path, progress: Progress) -> 
     raise UserError(
         f"cats_and_dogs could not be downloaded ({'; '.join(refusals)}): "
         f"{'run the same command again to go on, or ' if source_of(part) else ''}"
-        "give --dataset_url=MIRROR or the unpacked folder as --data_dir=DIR, "
-        "or your own pictures as --dataset=FOLDER, or take --dataset=drawn, which needs no network"
+        f"give {setting('dataset_url', 'MIRROR')} or the unpacked folder as "
+        f"{setting('data_dir', 'DIR')}, or your own pictures as {setting('dataset', 'FOLDER')}, "
+        f"or take {setting('dataset', 'drawn')}, which needs no network"
     )
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import Progress
-from lib.config import Config, user_cache
+from lib.config import Config, setting, user_cache
 from lib.data import cats_and_dogs, drawn, splits
 from lib.data.leaks import find_conflicts, find_leaks
 from lib.data.listing import Picture
 from lib.data.splits import Splits
 from lib.data.store import PictureStore, open_store
 from lib.errors import UserError
+from lib.system.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +94,15 @@ def require_outside(config: Config) -> None:
     """
     data_dir = Path(config.data_dir)
     if config.dataset == "cats_and_dogs":
-        folder, flag = cats_and_dogs.folder_in(data_dir), f"--data_dir={data_dir}"
+        folder, flag = cats_and_dogs.folder_in(data_dir), setting("data_dir", data_dir)
     elif config.dataset == "drawn":
-        folder, flag = drawn.folder_in(data_dir), f"--data_dir={data_dir}"
+        folder, flag = drawn.folder_in(data_dir), setting("data_dir", data_dir)
     else:
-        folder, flag = Path(config.dataset), f"--dataset={config.dataset}"
+        folder, flag = Path(config.dataset), setting("dataset", config.dataset)
     if Path(os.path.realpath(config.workdir)).is_relative_to(os.path.realpath(folder)):
         raise UserError(
-            f"--workdir={config.workdir} is inside of the data set, {flag}, and would be taken for"
-            " pictures; give a --workdir outside of it"
+            f"{setting('workdir', config.workdir)} is inside of the data set, {flag}, and would be"
+            f" taken for pictures; give a {setting('workdir')} outside of it"
         )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from lib.config import setting
 from lib.data.listing import glance, subfolders
 from lib.errors import UserError
 
@@ -179,7 +180,7 @@ def _given(
         advice = ""
         if "train" in parts:
             inner = parts["train"][0].inner
-            advice = f", or --dataset={inner}, of which a quarter is then held back"
+            advice = f", or {setting('dataset', inner)}, of which a quarter is then held back"
         raise UserError(
             f"'{root}' holds {found} but no {missing[0]}/{beside}; expected train/, validation/ and"
             f" optionally test/, or class folders alone{advice}"

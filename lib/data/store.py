@@ -29,13 +29,14 @@ import numpy as np
 import PIL
 from PIL import features
 
-from lib import Progress
+from lib.config import setting
 from lib.data.cache import CachedSet, Index, PictureCache
 from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.prefetching import ahead
+from lib.system.progress import Progress
 from lib.system.runtime import cores, release_memory
 
 # To be raised whenever the same file would give other pixels or another verdict than before.
@@ -271,5 +272,5 @@ def _complaint(skipped: Sequence[tuple[str, str]], total: int) -> str:
     rest = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     advice = "repair or remove them"
     if len(skipped) < total:
-        advice += ", or leave them out with --bad_images=skip"
+        advice += f", or leave them out with {setting('bad_images', 'skip')}"
     return f"{len(skipped)} of {total} pictures cannot be decoded: {named}{rest}; {advice}"

@@ -7,10 +7,10 @@ from time import perf_counter
 import numpy as np
 import tensorflow as tf
 
-from lib import Progress
 from lib.data.dataset import Subset
 from lib.inference.formats import WayIn
 from lib.inference.trained import Classifier
+from lib.system.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)

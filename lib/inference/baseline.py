@@ -1,17 +1,17 @@
-"""Another run to measure this one against, on the same pictures."""
+"""Another run that a run is compared with, on the same pictures."""
 
 import dataclasses
 from pathlib import Path
 
-from lib import Progress
-from lib.config import Config
+from lib.config import Config, setting
 from lib.data.dataset import Subset, open_dataset, resized
 from lib.errors import UserError
 from lib.runs import folder as run_folder
+from lib.system.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
-class Rival:
+class Baseline:
     """The other run.
 
     Attributes:
@@ -27,23 +27,23 @@ class Rival:
     seen: int
 
 
-def open_rival(
+def open_baseline(
     folder: Path, run: run_folder.Saved, subset: Subset, own: bool, progress: Progress
-) -> Rival:
-    """Opens a run to measure another one against.
+) -> Baseline:
+    """Opens the run that another one is compared with.
 
     Args:
-        folder: of the rival.
+        folder: of the baseline.
         run: the run that it is compared with.
         subset: the pictures.
-        own: whether these are the run's own test set, of which a rival with other splits may have
-            seen a part.
+        own: whether these are the run's own test set, of which a baseline with other splits may
+            have seen a part.
         progress: how work on pictures is reported.
 
     Raises:
         UserError: there is no run in the folder, or it tells other classes apart.
     """
-    other = require_rival(folder, run)
+    other = require_baseline(folder, run)
     config = dataclasses.replace(other.config, workdir=str(folder))
     seen = 0
     if own and other.facts["data_sha256"] != run.facts["data_sha256"]:
@@ -52,10 +52,10 @@ def open_rival(
         seen = sum(digest in known for digest in subset.digests)
     if config.image_size != subset.store.size:
         subset = resized(subset, config, progress)
-    return Rival(folder, config, subset, seen)
+    return Baseline(folder, config, subset, seen)
 
 
-def require_rival(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
+def require_baseline(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
     """What another run's `config.json` says, with which a run is to be compared.
 
     Raises:
@@ -63,10 +63,10 @@ def require_rival(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
     """
     other = run_folder.saved(folder)
     if other is None:
-        raise UserError(f"--against={folder} holds no run; give the folder of one")
+        raise UserError(f"{setting('against', folder)} holds no run; give the folder of one")
     if other.facts["classes"] != run.facts["classes"]:
         raise UserError(
-            f"--against={folder} tells {', '.join(other.facts['classes'])} apart, this run"
-            f" {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
+            f"{setting('against', folder)} tells {', '.join(other.facts['classes'])} apart, this"
+            f" run {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
         )
     return other

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.config import setting
 from lib.data.pictures import decode, resize
 from lib.errors import UserError
 from lib.inference import made_up, outside
@@ -104,8 +105,8 @@ def check_calls(
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(
             f"the export does not answer as the run does in a process of its own:"
-            f" {'; '.join(wrong[:3])}{more}: nothing was written; give another --format or"
-            " --quantize"
+            f" {'; '.join(wrong[:3])}{more}: nothing was written; give another"
+            f" {setting('format')} or {setting('quantize')}"
         )
     reads = [kind for kind in files if kind not in refuses] if "encoded" in by_name else []
     return Calls(tuple(answers), tuple(reads), refuses)
@@ -137,7 +138,7 @@ def _called(
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise UserError(
                 f"the export cannot be loaded in a process of its own ({last}): nothing was"
-                " written; give another --format"
+                f" written; give another {setting('format')}"
             )
         with np.load(exchange / "answers.npz") as archive:
             answers = dict(archive)

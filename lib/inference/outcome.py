@@ -7,10 +7,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from lib.config import Config
+from lib.config import Config, setting
 from lib.data.dataset import Subset
 from lib.errors import reason
-from lib.inference.baseline import Rival
+from lib.inference.baseline import Baseline
 from lib.inference.trained import Trained, load_trained, open_trained
 from lib.model.freezing import Row, first_trained, freeze, layer_table
 from lib.model.gradcam import make_gradcam
@@ -18,10 +18,11 @@ from lib.model.network import weights_sha256
 from lib.reporting import diagnostics, plots
 from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.report import REPORT
-from lib.reporting.result import read_json, wilson_interval, write_json, write_predictions
+from lib.reporting.result import wilson_interval, write_predictions
 from lib.runs import folder as run_folder
 from lib.runs.history import Epoch
 from lib.system import fault_points
+from lib.system.files import read_json, write_json
 from lib.system.progress import say
 from lib.system.runtime import peak_memory_mb, release_memory
 from lib.training.evaluation import Evaluation, evaluate
@@ -55,17 +56,17 @@ def finish(run: Run) -> None:
     checkpoint = run.best.of_step(best_step)
     best = load_trained(run.network, run.config, run.dataset.classes, checkpoint)
     test = evaluate_trained(best, run.dataset.test, run.stop)
-    run.stop.heed()
+    run.stop.raise_if_requested()
     fault_points.point("outcome")
-    judged = test.of(run.dataset.test)
+    predictions = test.of(run.dataset.test)
     explain = make_gradcam(run.network)
-    figures = summary(test, judged.classes)
+    figures = summary(test, predictions.classes)
     write_predictions(
         run.folder / "predictions.csv",
-        zip(judged.names, *judged.words(judged.first(test.count)), strict=True),
+        zip(predictions.names, *predictions.words(predictions.first(test.count)), strict=True),
     )
-    run.reports.test(judged, figures, best_step)
-    for name, figure in diagnostics.figures(judged, explain):
+    run.reports.test(predictions, figures, best_step)
+    for name, figure in diagnostics.figures(predictions, explain):
         run.reports.pictures(name, figure, int(run.state.step), "test")
         release_memory()  # A figure refers to itself, so it would stay while others are drawn.
     last, validated = journal.history[-1], len(run.dataset.validation)
@@ -87,7 +88,7 @@ def finish(run: Run) -> None:
     }
     layers = _layer_tables(run)
     saved = dataclasses.asdict(run_folder.require_saved(run.folder))
-    run.reports.page(saved, journal.history, layers, result, judged, explain)
+    run.reports.page(saved, journal.history, layers, result, predictions, explain)
     run.reports.flush()
     # The last of all: where it is, predictions and report are.
     write_json(path, result)
@@ -100,20 +101,20 @@ def evaluate_best(
     config: Config,
     subset: Subset,
     directory: str | None,
-    rival: Rival | None,
+    baseline: Baseline | None,
     stop: StopRequest,
 ) -> None:
     """Measures the best checkpoint of a run on a set, prints it and writes `evaluation.json`.
 
-    Then come the figures, into the folder `evaluation`, and the rival: that one of them cannot be
-    had costs nothing of what there is.
+    Then come the figures, into the folder `evaluation`, and the baseline: where one of them fails,
+    what was written before stays.
 
     Args:
         folder: of the run.
         config: what the run is.
         subset: the pictures.
         directory: where they are from; None for the test set of the run.
-        rival: another run to be compared on the same pictures.
+        baseline: another run to be compared on the same pictures.
         stop: whether the program was asked to end.
 
     Raises:
@@ -131,33 +132,33 @@ def evaluate_best(
         except OSError as error:
             say(f"warning: the figure {name} could not be written ({reason(error)})")
         release_memory()  # A figure refers to itself, so it would stay while others are drawn.
-    if rival:
-        found["against"] = _compared(evaluation, rival, stop)
+    if baseline:
+        found["against"] = _compared(evaluation, baseline, stop)
         write_json(folder / "evaluation.json", found)
 
 
-def _compared(evaluation: Evaluation, rival: Rival, stop: StopRequest) -> dict[str, Any]:
-    """Measures the rival on the same pictures, and says which of the two is better, if any."""
-    best = open_trained(rival.folder, rival.config, rival.subset.classes, "best")
-    other = evaluate_trained(best, rival.subset, stop)
+def _compared(evaluation: Evaluation, baseline: Baseline, stop: StopRequest) -> dict[str, Any]:
+    """Measures the baseline on the same pictures, and says which of the two is better, if any."""
+    best = open_trained(baseline.folder, baseline.config, baseline.subset.classes, "best")
+    other = evaluate_trained(best, baseline.subset, stop)
     test = mcnemar(evaluation.predicted == evaluation.labels, other.predicted == evaluation.labels)
-    say(_sentence(str(rival.folder), other, best))
+    say(_sentence(str(baseline.folder), other, best))
     say(
-        f"This run alone is right on {test.only_first} pictures, {rival.folder} alone on"
+        f"This run alone is right on {test.only_first} pictures, {baseline.folder} alone on"
         f" {test.only_second}: p = {test.p_value:.3g} by McNemar's exact test"
     )
-    if rival.seen:
+    if baseline.seen:
         say(
-            f"warning: {rival.seen} of these pictures were used to train or to choose"
-            f" {rival.folder}, which favours it; compare on others with --test_dir"
+            f"warning: {baseline.seen} of these pictures were used to train or to choose"
+            f" {baseline.folder}, which favours it; compare on others with {setting('test_dir')}"
         )
     return {
-        "directory": str(rival.folder),
+        "directory": str(baseline.folder),
         "step": best.step,
         "loss": other.loss,
         "accuracy": other.accuracy,
         "accuracy_interval": list(wilson_interval(other.correct, other.count)),
-        "seen": rival.seen,
+        "seen": baseline.seen,
         "only_this_correct": test.only_first,
         "only_other_correct": test.only_second,
         "p_value": test.p_value,

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.config import setting
 from lib.errors import UserError
-from lib.reporting.result import UnixLines
 from lib.system.atomic import fitting
+from lib.system.files import UnixLines
 from lib.system.progress import say
 
 SUFFIXES = (".csv", ".json", ".jsonl")
@@ -46,7 +47,7 @@ def table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Row], None]]
     partial = unfinished(path)
 
     def failed(error: OSError, rest: str) -> UserError:
-        return UserError(f"--output={path} cannot be written ({error.strerror}): {rest}")
+        return UserError(f"{setting('output', path)} cannot be written ({error.strerror}): {rest}")
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lib.config import Config, expanded
+from lib.config import Config, expanded, setting
 from lib.errors import UserError
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze
@@ -124,16 +124,16 @@ def _found(folder: Path, config: Config, checkpoint: str) -> Path:
             if path := place.newest_good(set_aside=False):
                 return path
         raise UserError(
-            f"--workdir={folder} holds no {checkpoint} checkpoint yet: train it first, for an epoch"
-            " at least"
+            f"{setting('workdir', folder)} holds no {checkpoint} checkpoint yet: train it first,"
+            " for an epoch at least"
         )
     path = expanded(checkpoint)
     for candidate in (path, path.with_suffix("")) if path.name else ():
         if candidate.with_name(f"{candidate.name}.index").is_file():
             return candidate
     raise UserError(
-        f"--checkpoint={checkpoint}: no such checkpoint; expected best, latest, or a path such as"
-        f" {folder / 'checkpoints' / 'ckpt-100'}"
+        f"{setting('checkpoint', checkpoint)}: no such checkpoint; expected best, latest, or a path"
+        f" such as {folder / 'checkpoints' / 'ckpt-100'}"
     )
 
 

@@ -1,10 +1,10 @@
-"""Which layers are trained and which are frozen, and the table that shows it."""
+"""Which layers are trained and which are frozen, and a table of it."""
 
-import dataclasses
 import difflib
 import math
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 
@@ -80,8 +80,7 @@ def variable_blocks(network: Network, variables: Sequence[keras.Variable]) -> li
     return [block_of.get(id(variable), "head") for variable in variables]
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A line of the layer table: layers in a row that belong together and share a fate.
 
     Attributes:
@@ -128,23 +127,3 @@ def _row(name: str, span: str, layers: list[keras.layers.Layer]) -> Row:
         math.prod(variable.shape) for layer in layers for variable in layer.trainable_variables
     )
     return Row(name, span, sum(layer.count_params() for layer in layers), trained)
-
-
-def as_text(rows: Sequence[Row]) -> str:
-    """The table for a terminal."""
-    lines = [("block", "layers", "parameters", "trained"), *map(_cells, rows)]
-    return "\n".join(
-        f"  {block:<16}{layers:>9}{parameters:>12}{trained:>12}"
-        for block, layers, parameters, trained in lines
-    )
-
-
-def as_markdown(rows: Sequence[Row]) -> str:
-    """The table for TensorBoard."""
-    lines = ["| block | layers | parameters | trained |", "| --- | ---: | ---: | ---: |"]
-    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in map(_cells, rows))])
-
-
-def _cells(row: Row) -> tuple[str, str, str, str]:
-    trained = f"{row.trained:,}" if row.trained else "frozen"
-    return row.name, row.layers, f"{row.parameters:,}", trained

@@ -4,11 +4,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib import Progress
-from lib.config import user_cache, weight_file
+from lib.config import setting, user_cache, weight_file
 from lib.errors import UserError
 from lib.system.downloads import DownloadError, discard, download
 from lib.system.file_lock import alone
+from lib.system.progress import Progress
 
 if TYPE_CHECKING:  # weights are fetched before Keras and TensorFlow are started
     import keras
@@ -53,13 +53,14 @@ def load_pretrained(
     except OSError as error:
         again = "remove it, so that it is had again" if weights == "imagenet" else "give another"
         raise UserError(
-            f"--weights={weights}: {path} cannot be read ({_first_sentence(error)}): {again}"
+            f"{setting('weights', weights)}: {path} cannot be read ({_first_sentence(error)}):"
+            f" {again}"
         ) from error
     except (ValueError, KeyError) as error:
         raise UserError(
-            f"--weights={weights} does not fit MobileNetV2 without top at --alpha={alpha}"
-            f" ({_first_sentence(error)}): give the --alpha that the file was made with, or another"
-            " file"
+            f"{setting('weights', weights)} does not fit MobileNetV2 without top at"
+            f" {setting('alpha', alpha)} ({_first_sentence(error)}): give the {setting('alpha')}"
+            " that the file was made with, or another file"
         ) from error
 
 
@@ -94,7 +95,8 @@ def _imagenet(alpha: float, size: int, progress: Progress) -> Path:
     if alpha not in IMAGENET_ALPHAS:
         known = ", ".join(map(str, IMAGENET_ALPHAS))
         raise UserError(
-            f"--alpha={alpha}: ImageNet weights exist for {known}; give one of these, or --weights"
+            f"{setting('alpha', alpha)}: ImageNet weights exist for {known}; give one of these, or"
+            f" {setting('weights')}"
         )
     url = IMAGENET_URL.format(alpha=alpha, size=size if size in IMAGENET_SIZES else 224)
     path = user_cache() / "weights" / Path(url).name
@@ -109,8 +111,9 @@ def _imagenet(alpha: float, size: int, progress: Progress) -> Path:
                     discard(part)
         except (DownloadError, OSError) as error:
             raise UserError(
-                f"--weights=imagenet: {url} could not be downloaded to {path} ({error}): put the"
-                f" file there, or give another one as --weights=FILE, or take --weights=drawn with"
-                f" --alpha=0.35"
+                f"{setting('weights', 'imagenet')}: {url} could not be downloaded to {path}"
+                f" ({error}): put the file there, or give another one as"
+                f" {setting('weights', 'FILE')}, or take {setting('weights', 'drawn')} with"
+                f" {setting('alpha', 0.35)}"
             ) from error
     return path

@@ -26,10 +26,10 @@ from lib.reporting.plots import (
     draw_picture,
     families,
     new_figure,
-    predictions,
+    prediction_grid,
     shown,
 )
-from lib.reporting.predictions import Explain, Judged, percent
+from lib.reporting.predictions import Explain, Predictions, percent
 from lib.reporting.result import wilson_interval
 
 # Okabe and Ito's palette; black serves where nothing else is drawn in grey.
@@ -40,33 +40,33 @@ _SHOWN = 16  # pictures in the grid of predictions
 _LEGEND_COLUMNS = 3
 
 
-def figures(judged: Judged, explain: Explain) -> Iterator[tuple[str, Figure]]:
+def figures(predictions: Predictions, explain: Explain) -> Iterator[tuple[str, Figure]]:
     """Makes the figures of an evaluation, one by one: each takes 8 MB once it is drawn.
 
     Args:
-        judged: the pictures and what was said of them.
+        predictions: the pictures and what was said of them.
         explain: where the network saw a class.
 
     Yields:
         A name and its figure; a curve that the labels leave undefined is left out.
     """
-    labels, probabilities = judged.labels, judged.probabilities
-    first = judged.first(_SHOWN)
-    yield "predictions", predictions(judged.pixels(first), *judged.words(first))
-    counts = confusion_matrix(labels, judged.predicted, len(judged.classes))
-    yield "confusion", confusion(counts, judged.classes)
+    labels, probabilities = predictions.labels, predictions.probabilities
+    first = predictions.first(_SHOWN)
+    yield "predictions", prediction_grid(predictions.pixels(first), *predictions.words(first))
+    counts = confusion_matrix(labels, predictions.predicted, len(predictions.classes))
+    yield "confusion", confusion(counts, predictions.classes)
     for name, curve in (("roc", roc), ("precision_recall", precision_recall)):
-        if figure := curve(labels, probabilities, judged.classes):
+        if figure := curve(labels, probabilities, predictions.classes):
             yield name, figure
-    yield "reliability", reliability(labels, judged.predicted, probabilities)
+    yield "reliability", reliability(labels, predictions.predicted, probabilities)
     for name, title, positions in (
-        ("mistakes", "The surest mistakes", judged.worst_mistakes(GALLERY)),
-        ("least_certain", "The least certain predictions", judged.least_certain(GALLERY)),
+        ("mistakes", "The surest mistakes", predictions.worst_mistakes(GALLERY)),
+        ("least_certain", "The least certain predictions", predictions.least_certain(GALLERY)),
     ):
-        pictures = judged.pixels(positions)
-        heatmaps = explain(pictures, judged.predicted[positions])
+        pictures = predictions.pixels(positions)
+        heatmaps = explain(pictures, predictions.predicted[positions])
         title += ", and what spoke for them (Grad-CAM)"
-        yield name, gallery(title, pictures, heatmaps, *judged.words(positions))
+        yield name, gallery(title, pictures, heatmaps, *predictions.words(positions))
 
 
 def roc(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure | None:

@@ -159,7 +159,7 @@ def _span(losses: np.ndarray) -> tuple[float, float]:
     return low - room, first + 5 * room
 
 
-def predictions(
+def prediction_grid(
     pictures: np.ndarray,
     true_names: Sequence[str],
     predicted_names: Sequence[str],

@@ -10,7 +10,7 @@ Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Predictions:
     """A set of n pictures with the network's answers.
 
     Attributes:

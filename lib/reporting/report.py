@@ -14,8 +14,9 @@ from PIL import Image
 
 from lib.config import not_default, setting, written
 from lib.reporting.diagnostics import beside
+from lib.reporting.layer_table import Row
 from lib.reporting.metrics import calibration, precision_recall_curve, roc_curve
-from lib.reporting.predictions import Explain, Judged, percent
+from lib.reporting.predictions import Explain, Predictions, percent
 from lib.reporting.svg import Series, line_chart
 from lib.runs.history import Epoch, phase_starts
 from lib.system.progress import duration
@@ -25,16 +26,13 @@ _GALLERY = 12  # pictures in each gallery
 _MATRIX_CLASSES = 20  # up to so many, the confusion matrix is shown whole
 _STYLE = Path(__file__).with_suffix(".css")
 
-# (name, layers, parameters, trained parameters or 0), a row for each block of layers.
-Layers = Sequence[tuple[str, str, int, int]]
-
 
 def html(
     run: Mapping[str, Any],
     history: Sequence[Epoch],
-    layers: Mapping[str, Layers],
+    layers: Mapping[str, Sequence[Row]],
     result: Mapping[str, Any],
-    judged: Judged,
+    predictions: Predictions,
     explain: Explain,
     augmentation: Path | None = None,
 ) -> str:
@@ -45,7 +43,7 @@ def html(
         history: the epochs.
         layers: the layer table of each phase.
         result: what `result.json` holds.
-        judged: the test set.
+        predictions: the test set.
         explain: where the network saw a class.
         augmentation: the figure of augmented training pictures; left out where there is none.
     """
@@ -63,12 +61,15 @@ def html(
         f" of epoch {result['best']['epoch']}, the best on the validation set</p>",
         _section("Curves", _curves(history)),
         _section("Results", _results(result)),
-        _section("Confusion", _confusion(judged.classes, test)),
-        _section("Thresholds and trust", _trust(judged)),
-        _section("The surest mistakes", _gallery(judged, judged.worst_mistakes(_GALLERY), explain)),
+        _section("Confusion", _confusion(predictions.classes, test)),
+        _section("Thresholds and trust", _trust(predictions)),
+        _section(
+            "The surest mistakes",
+            _gallery(predictions, predictions.worst_mistakes(_GALLERY), explain),
+        ),
         _section(
             "The least certain predictions",
-            _gallery(judged, judged.least_certain(_GALLERY), explain),
+            _gallery(predictions, predictions.least_certain(_GALLERY), explain),
         ),
         _section("What was run", _run(flags, facts)),
         _section("What was trained", "".join(_layers(*each) for each in layers.items())),
@@ -175,12 +176,12 @@ def _confusion(classes: Sequence[str], test: Mapping[str, Any]) -> str:
     )
 
 
-def _trust(judged: Judged) -> str:
+def _trust(predictions: Predictions) -> str:
     """Reliability; for two classes the curves over all thresholds too."""
     charts = []
-    positive = judged.labels == 1
-    if len(judged.classes) == 2 and positive.any() and not positive.all():
-        scores, name = judged.probabilities[:, 1], judged.classes[1]
+    positive = predictions.labels == 1
+    if len(predictions.classes) == 2 and positive.any() and not positive.all():
+        scores, name = predictions.probabilities[:, 1], predictions.classes[1]
         alarms, hits = roc_curve(positive, scores)
         recall, precision = precision_recall_curve(positive, scores)
         chance = Series("chance", "soft", (0, 1), (0, 1), dots=False)
@@ -190,7 +191,9 @@ def _trust(judged: Judged) -> str:
         ):
             lines = [*others, Series(name, "second", x, y, dots=False)]
             charts.append(line_chart(title, label, lines, (0, 1), (0, 1.02)))
-    found = calibration(judged.labels == judged.predicted, judged.probabilities.max(axis=1))
+    found = calibration(
+        predictions.labels == predictions.predicted, predictions.probabilities.max(axis=1)
+    )
     some = found.count > 0
     lines = [
         Series("perfect", "soft", (0, 1), (0, 1), dots=False),
@@ -201,17 +204,17 @@ def _trust(judged: Judged) -> str:
     return f'<div class="pair">{"".join(charts)}</div>'
 
 
-def _gallery(judged: Judged, positions: np.ndarray, explain: Explain) -> str:
+def _gallery(predictions: Predictions, positions: np.ndarray, explain: Explain) -> str:
     if not len(positions):
         return "<p>None.</p>"
-    pictures = judged.pixels(positions)
-    heatmaps = explain(pictures, judged.predicted[positions])
+    pictures = predictions.pixels(positions)
+    heatmaps = explain(pictures, predictions.predicted[positions])
     tiles = []
     for position, picture, heat, true, predicted, certainty in zip(
-        positions, pictures, heatmaps, *judged.words(positions), strict=True
+        positions, pictures, heatmaps, *predictions.words(positions), strict=True
     ):
         style = "right" if true == predicted else "wrong"
-        name = judged.names[position]
+        name = predictions.names[position]
         tiles.append(
             f'<figure><img src="{_jpeg(beside(picture, heat))}" loading="lazy"'
             f' alt="{_safe(name)}"><figcaption><span class="{style}">{_safe(predicted)}'
@@ -237,7 +240,7 @@ def _run(flags: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     )
 
 
-def _layers(phase: str, rows: Layers) -> str:
+def _layers(phase: str, rows: Sequence[Row]) -> str:
     trained, total = sum(row[3] for row in rows), sum(row[2] for row in rows)
     table = _table(
         ("block", "layers", "parameters", "trained"),
@@ -252,7 +255,7 @@ def _layers(phase: str, rows: Layers) -> str:
 
 def _augmentation(flags: Mapping[str, Any], figure: Path | None) -> str:
     """How training pictures were varied, and the first of them."""
-    how = f"<p><code>--augment={_safe(flags['augment'])}</code></p>"
+    how = f"<p><code>{_safe(setting('augment', flags['augment']))}</code></p>"
     if figure is None or not figure.is_file():
         return how
     with Image.open(figure) as image:

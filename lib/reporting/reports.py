@@ -1,7 +1,6 @@
 """What a run shows to people, and when: lines, plots, TensorBoard, tables."""
 
 import contextlib
-import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from lib.config import HOUSEKEEPING, written
+from lib.config import HOUSEKEEPING, setting, written
 from lib.errors import UserError, reason
-from lib.model.freezing import Row, as_markdown, as_text
 from lib.reporting import plots
-from lib.reporting.predictions import Explain, Judged
+from lib.reporting.layer_table import Row, as_markdown, as_text
+from lib.reporting.predictions import Explain, Predictions
 from lib.reporting.report import REPORT, html
 from lib.reporting.tensorboard import Summaries
 from lib.reporting.tiles import SHOWN, tiles
@@ -48,8 +47,8 @@ class Reports:
             write_history(folder / "history.csv", history)
         except (OSError, tf.errors.OpError) as error:
             raise UserError(
-                f"--workdir={folder} cannot be written ({reason(error)}): make room or make it"
-                " writable; the same command then goes on"
+                f"{setting('workdir', folder)} cannot be written ({reason(error)}): make room or"
+                " make it writable; the same command then goes on"
             ) from error
 
     def configuration(self, flags: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -99,16 +98,16 @@ class Reports:
             plots.write(image, self._plot(name))
             self._summaries.picture(split, name, plots.halved(image), step)
 
-    def validated(self, judged: Judged, step: int) -> None:
+    def validated(self, predictions: Predictions, step: int) -> None:
         """Shows what the network says of the validation pictures: of a fixed few, and its worst."""
         with self._tolerant("the summaries"):
             for tag, positions in (
-                ("predictions", judged.first(SHOWN)),
-                ("mistakes", judged.worst_mistakes(SHOWN)),
+                ("predictions", predictions.first(SHOWN)),
+                ("mistakes", predictions.worst_mistakes(SHOWN)),
             ):
-                drawn = tiles(judged.pixels(positions), *judged.words(positions))
+                drawn = tiles(predictions.pixels(positions), *predictions.words(positions))
                 self._summaries.picture("validation", tag, drawn, step)
-            self._precision_recall("validation", judged, step)
+            self._precision_recall("validation", predictions, step)
 
     def epoch(self, history: Sequence[Epoch], last_epoch: int, skipped: int) -> None:
         """Reports the newest epoch of a history.
@@ -129,23 +128,23 @@ class Reports:
         self.pictures("curves", plots.curves(history), row.step)
         self.flush()
 
-    def test(self, judged: Judged, figures: Mapping[str, Any], step: int) -> None:
+    def test(self, predictions: Predictions, figures: Mapping[str, Any], step: int) -> None:
         """Reports the result on the test set, reached at a step; what is no number is left out."""
         numbers = {name: figure for name, figure in figures.items() if isinstance(figure, float)}
         with self._tolerant("the summaries"):
             self._summaries.scalars("test", step, numbers)
-            self._precision_recall("test", judged, step)
+            self._precision_recall("test", predictions, step)
 
     def _plot(self, name: str) -> Path:
         return self._folder / "plots" / f"{name}.png"
 
-    def _precision_recall(self, split: str, judged: Judged, step: int) -> None:
-        if len(judged.classes) == 2:
-            positive, scores = judged.labels == 1, judged.probabilities[:, 1]
-            description = f"positive: {judged.classes[1]}"
+    def _precision_recall(self, split: str, predictions: Predictions, step: int) -> None:
+        if len(predictions.classes) == 2:
+            positive, scores = predictions.labels == 1, predictions.probabilities[:, 1]
+            description = f"positive: {predictions.classes[1]}"
         else:
-            positive = judged.labels[:, np.newaxis] == np.arange(len(judged.classes))
-            scores = judged.probabilities
+            positive = predictions.labels[:, np.newaxis] == np.arange(len(predictions.classes))
+            scores = predictions.probabilities
             description = "each class against all others, pooled"
         self._summaries.precision_recall(split, positive, scores, description, step)
 
@@ -197,7 +196,7 @@ class Reports:
         history: Sequence[Epoch],
         layers: Mapping[str, Sequence[Row]],
         result: Mapping[str, Any],
-        judged: Judged,
+        predictions: Predictions,
         explain: Explain,
     ) -> None:
         """Writes `report.html`; see `lib.reporting.report.html` for the arguments.
@@ -205,10 +204,7 @@ class Reports:
         Raises:
             OSError: it cannot be written, and a run without its report is not finished.
         """
-        rows = {
-            phase: [dataclasses.astuple(row) for row in table] for phase, table in layers.items()
-        }
-        page = html(run, history, rows, result, judged, explain, self._plot("augmentation"))
+        page = html(run, history, layers, result, predictions, explain, self._plot("augmentation"))
         with replacing(self._folder / REPORT) as temporary:
             # A path may hold bytes that are not UTF-8.
             temporary.write_text(page, encoding="utf-8", errors="backslashreplace")

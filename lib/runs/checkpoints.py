@@ -135,7 +135,7 @@ class Checkpoints:
         if damaged:
             raise UserError(
                 f"no checkpoint in {self._folder} can be used; of the newest, {damaged[0][1]};"
-                " restore the folder from a copy, or start in another --workdir"
+                f" restore the folder from a copy, or start in another {setting('workdir')}"
             )
         return None
 
@@ -237,7 +237,7 @@ class Checkpoints:
         except OSError as error:
             raise UserError(
                 f"the checkpoints in {self._folder} cannot be read ({error.strerror}): make them"
-                " readable, or start in another --workdir"
+                f" readable, or start in another {setting('workdir')}"
             ) from error
         manifests = [self._folder / name for name in names if _MANIFEST.fullmatch(name)]
         return sorted((path.with_suffix("") for path in manifests), key=step_of, reverse=True)

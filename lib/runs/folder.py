@@ -14,9 +14,9 @@ from lib.config import Config, differences, setting
 from lib.data.dataset import Dataset, fingerprint
 from lib.data.listing import all_numbers
 from lib.errors import UserError
-from lib.reporting.result import write_csv, write_json
 from lib.system import fault_points
 from lib.system.atomic import is_temporary
+from lib.system.files import write_csv, write_json
 from lib.system.progress import say
 from lib.system.runtime import cores, provenance
 
@@ -46,8 +46,9 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise UserError(
-                f"--workdir={folder} is in use by process {lock.read().strip() or '(unknown)'}:"
-                " wait for it, stop it, or give another folder"
+                f"{setting('workdir', folder)} is in use by process"
+                f" {lock.read().strip() or '(unknown)'}: wait for it, stop it, or give another"
+                " folder"
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
@@ -62,17 +63,19 @@ def _lock_file(folder: Path):
         found = {path.name for path in folder.iterdir() if not is_temporary(path)}
         if CONFIG not in found and (strange := found - _BEFORE_CONFIG):
             raise UserError(
-                f"--workdir={folder} is neither empty nor a run ({min(strange)} is in it):"
-                " give a new or empty folder, or that of a run"
+                f"{setting('workdir', folder)} is neither empty nor a run ({min(strange)} is in"
+                " it): give a new or empty folder, or that of a run"
             )
         return open(folder / _LOCK, "a+")
     except (FileExistsError, NotADirectoryError):
         raise UserError(
-            f"--workdir={folder} is a file, or lies below one; expected a folder, or none yet"
+            f"{setting('workdir', folder)} is a file, or lies below one; expected a folder, or none"
+            " yet"
         ) from None
     except OSError as error:
         raise UserError(
-            f"--workdir={folder} cannot be written ({error.strerror}): give a folder that can be"
+            f"{setting('workdir', folder)} cannot be written ({error.strerror}): give a folder that"
+            " can be"
         ) from error
 
 
@@ -149,7 +152,9 @@ def require_saved(folder: Path) -> Saved:
     """
     found = saved(folder)
     if found is None:
-        raise UserError(f"--workdir={folder} holds no run; give the folder of one, or train first")
+        raise UserError(
+            f"{setting('workdir', folder)} holds no run; give the folder of one, or train first"
+        )
     return found
 
 
@@ -202,8 +207,8 @@ def require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> N
     if found:
         listed = ", ".join(f"{name} ({old} there, {new} now)" for name, (old, new) in found.items())
         raise UserError(
-            f"--workdir={folder} holds another run, which differs in {listed}:"
-            " give the flags it was started with, or another --workdir"
+            f"{setting('workdir', folder)} holds another run, which differs in {listed}:"
+            f" give the flags it was started with, or another {setting('workdir')}"
         )
 
 
@@ -236,8 +241,8 @@ def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None
             if names
         )
     raise UserError(
-        f"--workdir={folder} holds a run of other pictures than there are now ({found}): restore"
-        " them, or give another --workdir"
+        f"{setting('workdir', folder)} holds a run of other pictures than there are now ({found}):"
+        f" restore them, or give another {setting('workdir')}"
     )
 
 
@@ -281,7 +286,7 @@ def report_findings(folder: Path, dataset: Dataset) -> None:
     if store.cached < len(store.pictures):
         say(
             f"{store.cached} of {len(store.pictures)} pictures are kept decoded on disk, as many as"
-            " --cache_mb and the free space allow; the others are decoded each time"
+            f" {setting('cache_mb')} and the free space allow; the others are decoded each time"
         )
     _report_pairs(folder / _LEAKS, dataset.leaks, "in different splits")
     _report_pairs(folder / _CONFLICTS, dataset.conflicts, "in different classes")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lib.errors import UserError
-from lib.reporting.result import write_csv
+from lib.system.files import write_csv
 
 
 @dataclass(frozen=True)

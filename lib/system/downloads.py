@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
-from lib import Progress
 from lib.system import fault_points
 from lib.system.atomic import replacing
+from lib.system.progress import Progress
 
 CONNECTIONS = 10  # at most in one call, and a new one only after the last has brought something
 STALLED_AFTER = 30.0  # seconds without a single byte

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from lib import Progress
+from lib.system.progress import Progress
 
 
 @contextlib.contextmanager

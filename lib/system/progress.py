@@ -6,8 +6,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from time import monotonic
 from typing import TextIO
+
+# How long work is reported: `with progress("decoding", 3000, "pictures") as advance: advance(1)`.
+# The total is 0 where it is not known.
+Progress = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
 
 REDRAW_SECONDS = 0.1
 LOG_SECONDS = 30.0

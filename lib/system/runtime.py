@@ -105,7 +105,7 @@ def state_surroundings() -> None:
     for name in left_out:
         del os.environ[name]
     if left_out:
-        say(f"warning: {', '.join(left_out)} not heeded: a run does not depend on its environment")
+        say(f"warning: {', '.join(left_out)} ignored: a run does not depend on its environment")
     if "XLA_FLAGS" in os.environ:
         say("warning: XLA_FLAGS may change results; config.json says with which a run was made")
     os.environ.update(_SET_HERE)

@@ -169,7 +169,9 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     require_exact_sums(train_step.get_concrete_function())
     training = build_feed(config, dataset, learner.engine)
     if phase.views:
-        training = ViewFeed(training, phase, first_step, config.memory_mb, run.stop.heed)
+        training = ViewFeed(
+            training, phase, first_step, config.memory_mb, run.stop.raise_if_requested
+        )
     parts = {"model": network.model, "optimizer": learner.optimizer, "state": state}
     if learner.averages:
         parts["averages"] = learner.averages

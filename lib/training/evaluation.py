@@ -6,7 +6,7 @@ import numpy as np
 
 from lib.data.dataset import Subset
 from lib.data.examples import one_hot_targets
-from lib.reporting.predictions import Judged
+from lib.reporting.predictions import Predictions
 from lib.system import fault_points
 from lib.system.progress import bar
 from lib.training.feed import EvaluationFeed
@@ -46,9 +46,9 @@ class Evaluation:
         """The correct ones' part of all."""
         return self.correct / self.count
 
-    def of(self, subset: Subset) -> Judged:
+    def of(self, subset: Subset) -> Predictions:
         """The evaluation beside the pictures it is of."""
-        return Judged(
+        return Predictions(
             subset.classes,
             subset.names,
             subset.pixels,
@@ -73,7 +73,7 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
     with bar("evaluating", feed.examples, "pictures") as advance:
         for batch in feed:
             fault_points.point("evaluation")
-            stop.heed()
+            stop.raise_if_requested()
             labels.append(batch.labels)
             logits.append(step(batch.features)[: len(batch.labels)])
             advance(len(batch.labels))

@@ -126,17 +126,17 @@ class EvaluationFeed:
         batches = ahead(self._batch, starts)
         return self._keeping(batches) if self._fits else batches
 
-    def prepare(self, heed: Callable[[], None]) -> None:
+    def prepare(self, check_stop: Callable[[], None]) -> None:
         """Computes now what is kept, so that the first pass takes no longer than the next.
 
         Args:
-            heed: raises `Stopped` when the run was asked to stop; called between batches.
+            check_stop: raises `Stopped` when the run was asked to stop; called between batches.
         """
         if self._fits and not self._kept:
             with bar("validation features", self.examples, "pictures") as advance:
                 for batch in self:
                     advance(len(batch.labels))
-                    heed()
+                    check_stop()
 
     def _batch(self, start: int) -> EvaluationBatch:
         positions = np.arange(start, min(start + self._batch_size, len(self._subset)))

@@ -75,7 +75,7 @@ def _prepare(built: BuiltPhase) -> None:
     built.train_step(*batch, step)
     state.failed_step.assign(-1)
     if state.journal.history:  # Else there is an evaluation before the first epoch.
-        built.validation.prepare(built.run.stop.heed)
+        built.validation.prepare(built.run.stop.raise_if_requested)
 
 
 def _evaluate_untrained(built: BuiltPhase) -> None:
@@ -106,7 +106,7 @@ def _train_epoch(built: BuiltPhase) -> None:
                 require_finite(built)
                 note = f"loss {state.metrics()[0]:.4f}"
             advance(len(batch.targets), note)
-            run.stop.heed()
+            run.stop.raise_if_requested()
             if taken % run.config.checkpoint_every == 0 and taken < end:
                 _save(built)
     require_finite(built)

@@ -141,5 +141,5 @@ def find_rate(
             if course[-1] > _DIVERGED * course.min():
                 break
             advance(1)
-            stop.heed()
+            stop.raise_if_requested()
     return RateTest(np.array(rates), smoothed(np.array(losses)))

@@ -100,7 +100,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
         folder: of the run, held by this process.
         parts: what it is made from.
         started: when the program was, by `time.monotonic`.
-        stop: whether the run was asked to end; from here on to be heeded.
+        stop: whether the run was asked to end; from here on signals are deferred.
 
     Raises:
         UserError: the configuration cannot be trained, or is not that of the run.

@@ -12,8 +12,8 @@ class StopRequest:
     """What the first signal does; the second one ends the process at once, as signals do.
 
     At first it ends the program where it is: nothing has been done that is not on the disk. From
-    `defer` on it is remembered, until `heed` is called where stopping is safe. Signals are as they
-    were before until `listen` is called.
+    `defer` on it is remembered, until `raise_if_requested` is called where stopping is safe.
+    Signals are as they were before until `listen` is called.
     """
 
     def __init__(self):
@@ -21,7 +21,7 @@ class StopRequest:
         self._deferred = False
 
     def listen(self) -> None:
-        """From now on signals are this object's."""
+        """From now on signals are handled by this object."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
@@ -38,7 +38,7 @@ class StopRequest:
         """From now on there is something to save first."""
         self._deferred = True
 
-    def heed(self) -> None:
+    def raise_if_requested(self) -> None:
         """To be called where stopping is safe.
 
         Raises:

@@ -22,7 +22,7 @@ class ViewFeed:
         phase: whose epochs repeat them; says how many there are.
         first_step: of the phase.
         memory_mb: budget for keeping their features and targets, in MiB.
-        heed: raises `Stopped` when the run was asked to stop; called between batches.
+        check_stop: raises `Stopped` when the run was asked to stop; called between batches.
 
     Raises:
         UserError: the features do not fit the budget.
@@ -34,12 +34,12 @@ class ViewFeed:
         phase: Phase,
         first_step: int,
         memory_mb: int,
-        heed: Callable[[], None],
+        check_stop: Callable[[], None],
     ):
         self._feed = feed
         self._views = phase.views
         self._first_step = first_step
-        self._heed = heed
+        self._check_stop = check_stop
         shape = feed.feature_shape
         needed = 4 * phase.views * feed.examples * (np.prod(shape) + feed.columns) / 2**20
         if needed > memory_mb:
@@ -86,4 +86,4 @@ class ViewFeed:
         missing = [s for s in steps if not self._known[view, self._feed.positions(s)].all()]
         if missing:  # all before a certain step: where this process took over
             for _ in self._computed(view, missing[0], missing[-1] + 1):
-                self._heed()
+                self._check_stop()

@@ -157,7 +157,7 @@ def taken(cache):
     return sum(path.stat().st_size for path in (cache / "pictures").iterdir())
 
 
-def test_a_budget_raised_or_lowered_between_two_starts_is_heeded(pictures, tmp_path):
+def test_a_budget_raised_or_lowered_between_two_starts_takes_effect(pictures, tmp_path):
     one = 300 * 300 * 3  # bytes; three of them are within a MiB
     for cache_mb, expected_read, cached in ((1, 6, 3), (2, 3, 6), (1, 0, 3), (0, 0, 0), (1, 3, 3)):
         store, read = opened(pictures, tmp_path, cache_mb, size=300)

@@ -52,8 +52,8 @@ def test_a_run_is_trained_killed_resumed_and_used_there(
     (tmp_path / "run").rename(place / "run")
 
     train.with_flags(f"--from_run={place / 'run'}").finish(place / "second")
-    rival = ("--phase=evaluate", f"--against={place / 'second'}")
-    assert "McNemar" in Program(rival, train.cache, script=train.script).finish(place / "run")
+    baseline = ("--phase=evaluate", f"--against={place / 'second'}")
+    assert "McNemar" in Program(baseline, train.cache, script=train.script).finish(place / "run")
     command = (
         *(sys.executable, "-m", "lib.predict", f"--workdir={place / 'run'}", "--explain"),
         f"--checkpoint={place / 'run' / 'checkpoints' / 'ckpt-6'}",

@@ -40,7 +40,7 @@ class Stop:
     def __init__(self, raises=False):
         self.raises = raises
 
-    def heed(self):
+    def raise_if_requested(self):
         if self.raises:
             raise Stopped(2)
 

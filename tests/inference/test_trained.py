@@ -26,7 +26,7 @@ def validation(trained_run):
 
 
 class Never:
-    def heed(self):
+    def raise_if_requested(self):
         pass
 
 

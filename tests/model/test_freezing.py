@@ -5,8 +5,6 @@ import pytest
 from lib.config import Phase
 from lib.errors import UserError
 from lib.model.freezing import (
-    as_markdown,
-    as_text,
     first_trained,
     freeze,
     layer_table,
@@ -135,15 +133,3 @@ def test_a_convolution_and_its_normalisation_share_a_line(network):
     assert lines["Conv1"] == "1-2"
     assert lines["Conv_1"] == "151-152"
     assert lines["block_16"] == "143-150"
-
-
-def test_the_table_reads_the_same_on_the_terminal_and_in_tensorboard(network):
-    freeze(network, 100)
-    rows = layer_table(network)
-    text, markdown = as_text(rows).splitlines(), as_markdown(rows).splitlines()
-    assert len(text) == len(rows) + 1 and len(markdown) == len(rows) + 2
-    for row, line, marked in zip(rows, text[1:], markdown[2:], strict=True):
-        cells = [row.name, row.layers, f"{row.parameters:,}"]
-        cells.append(f"{row.trained:,}" if row.trained else "frozen")
-        assert line.split() == [cell for cell in cells if cell]
-        assert [cell.strip() for cell in marked.strip("|").split("|")] == cells

@@ -3,15 +3,15 @@ import pytest
 from matplotlib.text import Text
 
 from lib.reporting import diagnostics, plots
-from lib.reporting.predictions import Judged
+from lib.reporting.predictions import Predictions
 
 
-def judged(classes, count=60, wrong=True):
+def predictions(classes, count=60, wrong=True):
     random = np.random.default_rng(0)
     labels = np.arange(count) % classes
     logits = random.normal(size=(count, classes)) + (2 if wrong else 20) * np.eye(classes)[labels]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Judged(
+    return Predictions(
         classes=[f"class {k}" for k in range(classes)],
         names=[f"{n}.jpg" for n in range(count)],
         pixels=lambda at: random.integers(0, 256, (len(at), 32, 32, 3), np.uint8),
@@ -31,7 +31,7 @@ def texts(figure):
 
 @pytest.mark.parametrize("classes", [2, 3, 12])
 def test_every_figure_of_an_evaluation_is_as_wide_as_a_readme(classes):
-    drawn = dict(diagnostics.figures(judged(classes), explain))
+    drawn = dict(diagnostics.figures(predictions(classes), explain))
     assert list(drawn) == [
         *("predictions", "confusion", "roc", "precision_recall", "reliability"),
         *("mistakes", "least_certain"),
@@ -41,33 +41,35 @@ def test_every_figure_of_an_evaluation_is_as_wide_as_a_readme(classes):
 
 
 def test_the_curves_of_two_classes_are_of_the_second_with_its_area():
-    some = judged(2)
+    some = predictions(2)
     legend = texts(diagnostics.roc(some.labels, some.probabilities, some.classes))
     assert "class 1 (area 0." in legend and "class 0" not in legend
 
 
 def test_of_many_classes_the_hardest_are_drawn_and_the_title_says_so():
-    some = judged(12)
+    some = predictions(12)
     figure = diagnostics.precision_recall(some.labels, some.probabilities, some.classes)
     assert "8 hardest of 12" in texts(figure)
     assert len({line.get_label() for line in figure.axes[0].get_lines()}) == 8
 
 
 def test_curves_that_the_labels_leave_undefined_are_not_drawn():
-    some = judged(2)
+    some = predictions(2)
     only_one = np.zeros_like(some.labels)
     assert diagnostics.roc(only_one, some.probabilities, some.classes) is None
     assert diagnostics.precision_recall(only_one, some.probabilities, some.classes) is None
 
 
 def test_the_reliability_diagram_states_the_error():
-    some = judged(2)
+    some = predictions(2)
     title = texts(diagnostics.reliability(some.labels, some.predicted, some.probabilities))
     assert "expected calibration error 0." in title
 
 
 def test_a_set_without_mistakes_has_an_empty_gallery_that_says_so():
-    assert "none" in texts(dict(diagnostics.figures(judged(2, wrong=False), explain))["mistakes"])
+    assert "none" in texts(
+        dict(diagnostics.figures(predictions(2, wrong=False), explain))["mistakes"]
+    )
 
 
 def test_a_gallery_shows_each_picture_beside_its_heat():

@@ -42,7 +42,7 @@ def all_figures():
     yield plots.training_samples(pictures(3), ["cats", "dogs", "cats"])
     yield plots.augmentation(pictures(3), np.float32([[0], [1], [0.3]]), ["cats", "dogs"], "flip")
     yield plots.curves(history("head", "finetune"))
-    yield plots.predictions(pictures(2), ["cats", "dogs"], ["cats", "cats"], [0.9, 0.6])
+    yield plots.prediction_grid(pictures(2), ["cats", "dogs"], ["cats", "cats"], [0.9, 0.6])
     yield plots.confusion(np.array([[9, 1], [0, 10]]), ["cats", "dogs"])
 
 
@@ -165,7 +165,7 @@ def test_in_the_first_phase_there_is_no_mark_and_short_histories_are_drawn(rows)
 
 
 def test_a_wrong_prediction_differs_in_sign_and_frame_and_not_in_colour_alone():
-    figure = plots.predictions(pictures(2), ["cats", "dogs"], ["cats", "cats"], [0.91, 0.6])
+    figure = plots.prediction_grid(pictures(2), ["cats", "dogs"], ["cats", "cats"], [0.91, 0.6])
     right, wrong = figure.axes
     assert right.get_title() == "✓ cats 91 %\ntrue: cats"
     assert wrong.get_title() == "✗ cats 60 %\ntrue: dogs"
@@ -176,7 +176,7 @@ def test_a_wrong_prediction_differs_in_sign_and_frame_and_not_in_colour_alone():
 
 
 def test_a_probability_is_never_rounded_to_certainty():
-    (axes,) = plots.predictions(pictures(1), ["cats"], ["cats"], [0.9999]).axes
+    (axes,) = plots.prediction_grid(pictures(1), ["cats"], ["cats"], [0.9999]).axes
     assert ">99 %" in axes.get_title()
 
 
@@ -231,7 +231,7 @@ def test_any_class_name_is_drawn_on_one_line_of_the_width_there_is(name):
     for axes in samples.axes:
         assert axes.title.get_window_extent().width <= axes.get_window_extent().width * 1.05
         assert "\n" not in axes.get_title()
-    figure = plots.predictions(pictures(9), [name] * 9, [wide] * 9, [0.5] * 9)
+    figure = plots.prediction_grid(pictures(9), [name] * 9, [wide] * 9, [0.5] * 9)
     plots.pixels(figure)
     assert all(axes.get_title().count("\n") == 1 for axes in figure.axes)
     plots.pixels(plots.confusion(np.eye(4, dtype=int), [name, "b", "c", "d"]))

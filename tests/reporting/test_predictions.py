@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from lib.reporting.predictions import Judged, percent
+from lib.reporting.predictions import Predictions, percent
 from tests.reporting.unlike import THREE, THREE_LEAST_CERTAIN, THREE_WORST
 
 
-def judged(labels, probabilities):
+def predictions(labels, probabilities):
     probabilities = np.array(probabilities)
-    return Judged(
+    return Predictions(
         classes=("ants", "bees"),
         names=[f"{n}.jpg" for n in range(len(labels))],
         pixels=lambda positions: np.zeros((len(positions), 8, 8, 3), np.uint8),
@@ -17,7 +17,9 @@ def judged(labels, probabilities):
     )
 
 
-SOME = judged([0, 0, 1, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05], [0.4, 0.6], [0.45, 0.55]])
+SOME = predictions(
+    [0, 0, 1, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.95, 0.05], [0.4, 0.6], [0.45, 0.55]]
+)
 
 
 def test_the_surest_mistakes_come_first():
@@ -30,7 +32,7 @@ def test_the_least_certain_come_first_whether_right_or_wrong():
 
 
 def test_equal_certainty_keeps_the_order_of_the_set():
-    same = judged([0, 0, 0], [[0.3, 0.7]] * 3)
+    same = predictions([0, 0, 0], [[0.3, 0.7]] * 3)
     assert same.worst_mistakes(3).tolist() == same.least_certain(3).tolist() == [0, 1, 2]
 
 
@@ -59,6 +61,6 @@ def test_rounding_makes_no_certainty(probability, decimals, said):
     assert percent(probability, decimals) == said
 
 
-def test_of_three_classes_the_least_certain_has_the_nearest_rival_and_not_the_smallest_top():
+def test_of_three_classes_the_least_certain_has_the_closest_second_class_and_not_the_smallest_top():
     assert THREE.least_certain(10).tolist() == THREE_LEAST_CERTAIN
     assert THREE.worst_mistakes(10).tolist() == THREE_WORST

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lib.config import Config
 from lib.reporting.metrics import metrics
-from lib.reporting.predictions import Judged
+from lib.reporting.predictions import Predictions
 from lib.reporting.report import html
 from lib.runs.history import Epoch
 
@@ -24,7 +24,7 @@ def page(classes, names=None, history=None, augmentation=None):
     predicted = np.where(labels == len(classes) - 1, 0, labels)
     probabilities = np.full((count, len(classes)), 0.2 / (len(classes) - 1))
     probabilities[np.arange(count), predicted] = 0.8
-    judged = Judged(
+    predictions = Predictions(
         classes=classes,
         names=names or [f"{n}.jpg" for n in range(count)],
         pixels=lambda at: np.zeros((len(at), 16, 16, 3), np.uint8),
@@ -61,7 +61,7 @@ def page(classes, names=None, history=None, augmentation=None):
     ]
     layers = {"head": [("Conv1", "1-2", 992, 0), ("head", "", 1281, 1281)]}
     heat = lambda pictures, _: np.zeros((len(pictures), 4, 4))  # noqa: E731
-    return html(run, rows, layers, result, judged, heat, augmentation)
+    return html(run, rows, layers, result, predictions, heat, augmentation)
 
 
 def plain(source):

@@ -26,20 +26,25 @@ from tests.reporting.unlike import (
 )
 
 
-def page(judged, explain=None):
+def page(predictions, explain=None):
     """The sections of the page, by title; the first one, without a title, under its name."""
-    right = judged.labels == judged.predicted
+    right = predictions.labels == predictions.predicted
     test = {
         "loss": 0.66,
         "accuracy": float(np.mean(right)),
         "accuracy_interval": [0.313, 0.832],
         "count": len(right),
-        **metrics(judged.labels, judged.predicted, judged.probabilities, judged.classes),
+        **metrics(
+            predictions.labels,
+            predictions.predicted,
+            predictions.probabilities,
+            predictions.classes,
+        ),
     }
     run = {
         "flags": Config(workdir="runs/unlike").to_json(),
         "facts": {
-            "classes": list(judged.classes),
+            "classes": list(predictions.classes),
             "pictures": {"train": 70, "validation": 40, "test": len(right)},
             "data_sha256": "d" * 64,
         },
@@ -49,7 +54,7 @@ def page(judged, explain=None):
         "head": [("stem", "1-2", 990, 0), ("head", "", 1200, 1200)],
         "finetune": [("stem", "1-2", 990, 330), ("head", "", 1200, 1200)],
     }
-    source = html(run, HISTORY, layers, result(test), judged, explain or Explained())
+    source = html(run, HISTORY, layers, result(test), predictions, explain or Explained())
     head, *sections = source.split("<section>")
     return {"top": head} | {
         re.match("<h2>(.*?)</h2>", section).group(1): section for section in sections

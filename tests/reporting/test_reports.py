@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 
 from lib.errors import UserError
-from lib.model.freezing import Row
 from lib.reporting import plots
-from lib.reporting.predictions import Judged
+from lib.reporting.predictions import Predictions
 from lib.reporting.reports import Reports
 from lib.runs.history import Epoch, read_history
 
@@ -43,12 +42,14 @@ def tags(folder):
     }
 
 
-def judged():
+def predictions():
     probabilities = np.float32([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]])
     pictures = np.zeros((3, 32, 32, 3), np.uint8)
     labels, predicted = np.int32([0, 1, 1]), np.int32([0, 1, 0])
     names = ("a.png", "b.png", "c.png")
-    return Judged(("ants", "bees"), names, pictures.__getitem__, labels, predicted, probabilities)
+    return Predictions(
+        ("ants", "bees"), names, pictures.__getitem__, labels, predicted, probabilities
+    )
 
 
 def test_an_epoch_is_one_line_a_row_and_a_point_on_each_curve(folder, capsys):
@@ -121,7 +122,7 @@ def test_points_that_got_lost_are_made_again_from_the_history(folder):
 
 def test_the_layer_table_is_said_and_shown(folder, capsys):
     reports = Reports(folder, -1, [])
-    reports.layers("head", [Row("Conv1", "1-2", 496, 0), Row("head", "", 1281, 1281)], 0)
+    reports.layers("head", [("Conv1", "1-2", 496, 0), ("head", "", 1281, 1281)], 0)
     reports.close()
     said = capsys.readouterr().out
     assert "Phase head:" in said and "frozen" in said and "1,281" in said
@@ -164,7 +165,7 @@ def test_a_figure_is_there_when_both_the_file_and_the_picture_are(folder):
 def test_the_test_sets_numbers_are_points_of_its_own_split(folder):
     reports = Reports(folder, -1, [])
     figures = {"loss": 0.5, "accuracy": 0.75, "count": 3, "accuracy_interval": [0.1, 0.9]}
-    reports.test(judged(), figures, 126)
+    reports.test(predictions(), figures, 126)
     reports.close()
     found = {key: value for key, value in curves(folder).items() if key[1] in figures}
     assert found == {("test", "loss", 126): 0.5, ("test", "accuracy", 126): 0.75}
@@ -172,7 +173,7 @@ def test_the_test_sets_numbers_are_points_of_its_own_split(folder):
 
 def test_validation_pictures_are_shown_with_what_the_network_says(folder):
     reports = Reports(folder, -1, [])
-    reports.validated(judged(), 63)
+    reports.validated(predictions(), 63)
     reports.close()
     assert {"predictions", "mistakes"} <= tags(folder)
 

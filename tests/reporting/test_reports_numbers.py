@@ -34,12 +34,12 @@ def counted(rows, *thresholds):
 def shown(request, tmp_path):
     """A function that reports an evaluation of a split, and returns its curve."""
 
-    def show(judged):
+    def show(predictions):
         reports = Reports(tmp_path, -1, [])
         if request.param == "test":
-            reports.test(judged, {}, STEP)
+            reports.test(predictions, {}, STEP)
         else:
-            reports.validated(judged, STEP)
+            reports.validated(predictions, STEP)
         reports.close()
         return curve(tmp_path, request.param)
 

@@ -6,13 +6,13 @@ first: what is right for one class, split or epoch is wrong for each other one.
 
 import numpy as np
 
-from lib.reporting.predictions import Judged
+from lib.reporting.predictions import Predictions
 from lib.runs.history import Epoch
 
 
-def _judged(classes: tuple[str, ...], labels: list[int], probabilities: list[list[float]]):
+def _predictions(classes: tuple[str, ...], labels: list[int], probabilities: list[list[float]]):
     answers = np.array(probabilities)
-    return Judged(
+    return Predictions(
         classes=classes,
         names=[f"{classes[label]}/{n}.jpg" for n, label in enumerate(labels)],
         # A picture's grey is ten times its position, by which it is recognised.
@@ -27,7 +27,7 @@ def _judged(classes: tuple[str, ...], labels: list[int], probabilities: list[lis
 
 
 # Two bees of five. By falling probability of a bee: bee, ant, bee, ant, ant.
-TWO = _judged(
+TWO = _predictions(
     ("ants", "bees"),
     [1, 0, 1, 0, 0],
     [[0.1, 0.9], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.8, 0.2]],
@@ -40,7 +40,7 @@ TWO_RELIABILITY = [(0.6, 1), (0.7, 1), (0.8, 1 / 2), (0.9, 1)]
 TWO_RELIABILITY_COUNTS = {8: 1, 10: 1, 11: 2, 13: 1}  # by the bin, of fifteen
 
 # Five ants, three bees and two cicadas.
-THREE = _judged(
+THREE = _predictions(
     ("ants", "bees", "cicadas"),
     [0, 0, 0, 0, 0, 1, 1, 1, 2, 2],
     [

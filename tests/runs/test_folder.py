@@ -184,7 +184,7 @@ def test_another_configuration_is_refused_with_all_that_differs(tmp_path):
     assert "batch_size" not in message and "\n" not in message
 
 
-def test_phases_are_judged_by_those_who_know_which_have_begun(tmp_path):
+def test_phases_are_compared_elsewhere_where_it_is_known_which_have_begun(tmp_path):
     asked = Config().with_flags(phases=["head", "top"], head_optimizer="sgd", top_thaw=50)
     assert continued(tmp_path, asked, started()).phases == asked.phases
 

@@ -10,7 +10,7 @@ from lib.training.feed import EvaluationBatch
 class Never:
     """A request to stop that nobody makes."""
 
-    def heed(self):
+    def raise_if_requested(self):
         pass
 
 
@@ -20,7 +20,7 @@ class After(Never):
     def __init__(self, batches):
         self.left = batches
 
-    def heed(self):
+    def raise_if_requested(self):
         self.left -= 1
         if self.left < 0:
             raise Stopped(2)

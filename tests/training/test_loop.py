@@ -35,7 +35,7 @@ class Stop:
     def defer(self):
         pass
 
-    def heed(self):
+    def raise_if_requested(self):
         if self.left is not None:
             self.left -= 1
             if self.left < 0:

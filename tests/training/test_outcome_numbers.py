@@ -14,7 +14,7 @@ from lib.config import Config
 from lib.data.dataset import open_dataset
 from lib.errors import UserError
 from lib.inference import outcome
-from lib.inference.baseline import Rival
+from lib.inference.baseline import Baseline
 from lib.model.network import weights_sha256
 from lib.reporting import diagnostics
 from lib.reporting.plots import new_figure
@@ -39,7 +39,7 @@ def silent(*_):
 
 
 class Never:
-    def heed(self):
+    def raise_if_requested(self):
         pass
 
 
@@ -287,9 +287,9 @@ def evaluate(two_runs, shared_networks, dataset, monkeypatch):
     monkeypatch.setattr(diagnostics, "figures", lambda *_: iter([]))
     root, _ = two_runs
 
-    def run(rival=None):
+    def run(baseline=None):
         folder = root / "this"
-        outcome.evaluate_best(folder, config_of(folder), dataset.test, None, rival, Never())
+        outcome.evaluate_best(folder, config_of(folder), dataset.test, None, baseline, Never())
         return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
 
     return run
@@ -298,7 +298,7 @@ def evaluate(two_runs, shared_networks, dataset, monkeypatch):
 def test_a_comparison_credits_the_run_that_is_right(evaluate, two_runs, dataset, capsys):
     root, said = two_runs
     other = root / "other"
-    found = evaluate(Rival(other, config_of(other), dataset.test, seen=3))
+    found = evaluate(Baseline(other, config_of(other), dataset.test, seen=3))
     labels = dataset.test.labels
     loss, accuracy, mine = measured(said["this"], labels)
     their_loss, their_accuracy, theirs = measured(said["other"], labels)
@@ -338,11 +338,11 @@ def test_a_figure_that_cannot_be_written_costs_neither_the_others_nor_the_number
     assert "warning: the figure second could not be written (" in capsys.readouterr().out
 
 
-def test_a_rival_that_cannot_be_opened_costs_nothing_of_this_runs_own_evaluation(
+def test_a_baseline_that_cannot_be_opened_costs_nothing_of_this_runs_own_evaluation(
     evaluate, two_runs, dataset, tmp_path
 ):
     (two_runs[0] / "this" / "evaluation.json").unlink(missing_ok=True)
     with pytest.raises(UserError, match="holds no best checkpoint"):
-        evaluate(Rival(tmp_path, config_of(tmp_path), dataset.test, seen=0))
+        evaluate(Baseline(tmp_path, config_of(tmp_path), dataset.test, seen=0))
     found = json.loads((two_runs[0] / "this" / "evaluation.json").read_text(encoding="utf-8"))
     assert found["count"] == 23 and "against" not in found

@@ -32,7 +32,7 @@ def test_signals_are_left_alone_until_it_listens():
 
 
 def test_without_a_signal_the_work_goes_on():
-    deferring().heed()
+    deferring().raise_if_requested()
 
 
 @pytest.mark.parametrize(("number", "code"), CODES)
@@ -50,7 +50,7 @@ def test_later_a_signal_waits_until_stopping_is_safe(number, code):
     stop = deferring()
     os.kill(os.getpid(), number)  # does nothing by itself
     with pytest.raises(Stopped, match=number.name) as stopped:
-        stop.heed()
+        stop.raise_if_requested()
     assert stopped.value.exit_code == code
 
 

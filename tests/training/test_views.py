@@ -45,9 +45,9 @@ class Feed:
         return map(self.batch, range(first, last))
 
 
-def views(feed, number=2, memory_mb=1, heed=lambda: None, first_epoch=0):
+def views(feed, number=2, memory_mb=1, check_stop=lambda: None, first_epoch=0):
     phase = Phase("top", views=number)
-    return ViewFeed(feed, phase, first_epoch * EPOCH, memory_mb, heed)
+    return ViewFeed(feed, phase, first_epoch * EPOCH, memory_mb, check_stop)
 
 
 def epoch_of(feed, epoch):
@@ -92,11 +92,11 @@ def test_computing_a_view_again_after_a_restart_can_be_stopped():
     class Asked(Exception):
         pass
 
-    def heed():
+    def check_stop():
         raise Asked
 
     with pytest.raises(Asked):
-        epoch_of(views(Feed(), heed=heed), 2)
+        epoch_of(views(Feed(), check_stop=check_stop), 2)
 
 
 def test_features_beyond_the_budget_are_refused_with_what_would_do():

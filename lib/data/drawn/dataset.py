@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lib import Progress
 from lib.data.drawn.picture import draw_picture
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.file_lock import alone
+from lib.system.progress import Progress
 from lib.system.runtime import cores
 
 NAME = "drawn_cats_and_dogs"
