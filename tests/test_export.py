@@ -221,10 +221,17 @@ def test_the_place_of_the_pictures_can_be_given(moved_run, two_classes, tmp_path
     assert keras.models.load_model(out / "model.keras").name == "thaw"
 
 
-def test_other_pictures_than_those_of_the_run_are_no_check(moved_run, three_classes, tmp_path):
+def test_other_pictures_than_those_of_the_run_are_no_check(
+    moved_run, two_classes, three_classes, tmp_path
+):
     arguments = [f"--workdir={moved_run}", "--format=keras", f"--output={tmp_path / 'out'}"]
-    with pytest.raises(UserError, match="are not those"):
+    with pytest.raises(UserError, match=r"differs in classes .* needed to check"):
         export.main([*arguments, f"--dataset={three_classes}"])
+    changed = shutil.copytree(two_classes, tmp_path / "changed")
+    lost = min(changed.rglob("*.png"))
+    lost.unlink()
+    with pytest.raises(UserError, match=f"missing: '{lost.relative_to(changed)}'.* --no_check"):
+        export.main([*arguments, f"--dataset={changed}"])
 
 
 def test_without_pictures_an_export_says_that_it_is_unchecked(moved_run, tmp_path, capsys):
