@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
         say("warning: the export was not held against the run on its pictures (--no_check)")
     if options.format == "saved_model" and not is_literal(output.absolute()):
         say(
-            "warning: TensorFlow loads no SavedModel by this path (its *?[]\\, or bytes that are not"
+            "warning: TensorFlow loads no SavedModel by this path (for *?[]\\ or bytes that are not"
             " UTF-8): copy it to another place first, or load it as '.' from inside of the folder"
         )
     say(f"Exported to {output}")
