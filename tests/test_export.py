@@ -15,6 +15,7 @@ from PIL import Image
 from lib import export, run_folder
 from lib.data.pictures import load
 from lib.errors import UserError
+from lib.model.interpreters import interpreter
 from lib.training.trained import make_classifier, open_trained
 from lib.use import calls, formats
 
@@ -142,7 +143,7 @@ def test_an_export_that_answers_otherwise_when_it_is_simply_called_is_refused(
 
 def test_a_lite_model_takes_a_picture_of_any_size_or_resized(exports, files, expected):
     path = exports("tflite") / "model.tflite"
-    model = tf.lite.Interpreter(str(path))
+    model = interpreter(path.read_bytes(), 1)
     pictures, resized = map(model.get_signature_runner, ("pictures", "resized"))
     for file, probabilities in zip(files, expected[1], strict=True):
         told = pictures(pictures=levels(file)[np.newaxis])["probabilities"]
@@ -162,7 +163,7 @@ def test_a_lite_model_in_integers_takes_the_levels_of_pictures(
     trained = opened(trained_run)
     pictures = np.stack([load(path, 32) for path in files])
     formats.write_tflite(trained, tmp_path, "int8", lambda: pictures)
-    model = tf.lite.Interpreter(str(tmp_path / "model.tflite"))
+    model = interpreter((tmp_path / "model.tflite").read_bytes(), 1)
     (given,) = model.get_input_details()
     assert given["dtype"] == np.uint8
     assert given["quantization"] == (pytest.approx(1), 0)
@@ -241,7 +242,7 @@ def test_without_pictures_an_export_says_that_it_is_unchecked(moved_run, tmp_pat
     assert "not held against the run" in capsys.readouterr().out
     report = json.loads((out / "export.json").read_text())
     assert report["checks"] == []
-    assert "ready: invoke" in report["calls"]["ways"]  # by pictures that are made up
+    assert "ready: LiteRT, invoke" in report["calls"]["ways"]  # by pictures that are made up
 
 
 def test_int8_is_calibrated_by_training_pictures(trained_run, tmp_path, monkeypatch, parrot):
