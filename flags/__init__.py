@@ -31,6 +31,8 @@ def parse(argv: Sequence[str]) -> list[str]:
         rest = absl_flags.FLAGS(list(argv))
     except absl_flags.Error as error:
         sys.exit(_refuse(str(error)))
+    except SystemExit:  # of absl, which has shown the help, and takes that for a failure
+        sys.exit(0)
     if len(rest) > 1:
         sys.exit(_refuse(f"unexpected argument {rest[1]!r}: every option starts with --"))
     return rest
