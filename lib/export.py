@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib import run_folder, runtime, streams
+from lib.atomic import fitting
 from lib.config import Config
 from lib.data.dataset import Dataset, Subset, open_dataset
 from lib.errors import UserError
@@ -216,7 +217,7 @@ def _require_free(output: Path, force: bool) -> None:
 def _in_place_of(output: Path) -> Iterator[Path]:
     """Yields a new folder that takes the place of `output` when the block ends well."""
     target = output.absolute()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    temporary = target.with_name(fitting(f".{target.name}", f".{secrets.token_hex(4)}.partial"))
     before = temporary.with_suffix(".before")
     try:
         temporary.mkdir(parents=True)
