@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lib.config import Config, Phase, setting
+from lib.config import Config, Phase
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
-from lib.errors import UserError
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
 from lib.model.network import Network
@@ -142,10 +141,7 @@ def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | 
         UserError: `class_weights` does not fit the classes.
     """
     counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
-    try:
-        return class_weights(config.class_weights, dataset.classes, counts.tolist())
-    except UserError as error:
-        raise UserError(f"{setting('class_weights')}: {error}") from error
+    return class_weights(config.class_weights, dataset.classes, counts.tolist())
 
 
 def build_feed(config: Config, dataset: Dataset, engine: Engine) -> TrainingFeed:

@@ -60,7 +60,7 @@ def open_parts(folder: Path, config: Config) -> Parts:
     if before:
         run_folder.require_same(folder, before.facts, {"plugins": digests})
         resume.require_same_phases(folder, config, before)
-    network = build_network(config, len(classes))
+    network = build_network(config, classes)
     resume.find_other(config, classes, before)
     dataset = open_dataset(config, bar)
     if before:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +79,7 @@ class Run:
         return steps_per_epoch(len(self.dataset.train), self.config.batch_size)
 
 
-def build_network(config: Config, classes: int) -> Network:
+def build_network(config: Config, classes: Sequence[str]) -> Network:
     """The network of a run, with its first weights.
 
     Raises:
@@ -89,7 +89,7 @@ def build_network(config: Config, classes: int) -> Network:
     require_trainable(config, backbone, classes)
     if not config.from_run:
         load_pretrained(backbone, config.weights, config.alpha, bar)
-    return build(backbone, classes, config.dropout, config.seed)
+    return build(backbone, len(classes), config.dropout, config.seed)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Whether a configuration can be trained: found out before the long work."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 
@@ -10,17 +10,17 @@ from lib.data.augmentation import Augmentation
 from lib.data.examples import target_columns
 from lib.errors import UserError
 from lib.model.freezing import first_trained
-from lib.training.losses import make_loss
+from lib.training.losses import class_weights, make_loss
 from lib.training.optimizers import build_optimizer, make_schedule
 
 
-def require_trainable(config: Config, backbone: keras.Model, classes: int) -> None:
+def require_trainable(config: Config, backbone: keras.Model, classes: Sequence[str]) -> None:
     """Builds once what the configuration names.
 
     Args:
         config: what the run is.
         backbone: of its network.
-        classes: how many there are.
+        classes: that are told apart.
 
     Raises:
         UserError: it names an operation, loss, optimizer, schedule or layer that there is not, or
@@ -28,7 +28,9 @@ def require_trainable(config: Config, backbone: keras.Model, classes: int) -> No
     """
     Augmentation(config.augment, config.seed)
     with _given("loss", config.loss):
-        make_loss(config.loss, columns=target_columns(classes))
+        make_loss(config.loss, columns=target_columns(len(classes)))
+    with _given("class_weights", config.class_weights):
+        class_weights(config.class_weights, classes, counts=[1] * len(classes))
     for phase in config.phases:
         with _given(f"{phase.name}_schedule", phase.schedule):
             schedule = make_schedule(phase.schedule, max(1, phase.epochs), phase.learning_rate)
