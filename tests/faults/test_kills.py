@@ -49,8 +49,12 @@ def test_killed_at_each_of_these_places_in_turn_a_run_ends_in_the_same_bits(refe
 
 
 def test_killed_anywhere_a_run_ends_in_the_same_bits(reference, tmp_path):
-    # The pictures are there already, so that less is done before TensorFlow starts.
-    places = reference.places[reference.places.index("tensorflow") :]
+    # The pictures are there and decoded already, so that less is done than by the reference.
+    places = [
+        place
+        for place in reference.places[reference.places.index("tensorflow") :]
+        if place != "decode" and not place.endswith(".json.gz")
+    ]
     arrival = random.Random(0).randint(1, len(places))
     ended = reference.program.run(tmp_path, fault=f"*@{arrival}")
     assert ended.code == -9
