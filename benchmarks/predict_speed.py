@@ -1,4 +1,4 @@
-"""How fast `lib.predict` is beside Keras' `predict`, over the same pictures and the same weights.
+"""The speed of `lib.predict` and of Keras' `predict`, over the same pictures and the same weights.
 
     python -m benchmarks.predict_speed --workdir=RUN --pictures=FOLDER [--count=10000]
 

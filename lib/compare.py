@@ -29,10 +29,10 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class Finished:
-    """A run as its folder tells.
+    """A run as read from its folder.
 
     Attributes:
-        name: by which it is told from the others.
+        name: by which it is distinguished from the others.
         flags: what it was started with.
         facts: what it found: classes, digests of the data and of the first weights.
         history: its epochs.
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def load(folders: Sequence[Path]) -> list[Finished]:
-    """Reads runs; each gets the shortest name that tells it from the others.
+    """Reads runs; each gets the shortest name that distinguishes it from the others.
 
     Raises:
         UserError: a folder holds no run, or none that has begun, or is given twice.

@@ -1,4 +1,4 @@
-"""What a run is: every choice that makes it this run and no other."""
+"""The configuration of a run: every choice that makes it this run and no other."""
 
 import dataclasses
 import os
@@ -213,7 +213,7 @@ def require_phase_names(names: Sequence[str]) -> None:
 def user_cache() -> Path:
     """The folder for what can be made again: data sets, decoded pictures, downloaded weights."""
     place = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if place == "~/.cache":  # no HOME, and no account that could tell it
+    if place == "~/.cache":  # no HOME, and no account that names one
         return _without_home()
     return Path(expanded(place), "thaw").absolute()
 

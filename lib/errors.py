@@ -30,6 +30,6 @@ class Stopped(Exception):
 
 def reason(error: Exception) -> str:
     """What went wrong, on one line, without the names that TensorFlow gives to its operations."""
-    # Of an error in a graph TensorFlow tells first where the graph was made, then what happened.
+    # Of an error in a graph TensorFlow says first where the graph was made, then what happened.
     message = str(error).strip().rpartition("\n\n")[2]
     return " ".join(re.sub(r"\[*\{\{.*?\}\}\]*|\[Op:\w+\]( name:)?", "", message).split())

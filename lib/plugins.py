@@ -42,7 +42,7 @@ def _load(path: Path) -> str:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     module.__file__ = str(path)
     try:
-        # Compiled here, as an import would leave a cache beside the user's file.
+        # Compiled here, as an import would leave a cache next to the user's file.
         exec(compile(content, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]

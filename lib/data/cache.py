@@ -7,8 +7,8 @@ A set is two files in the cache's folder:
                    where the row is not kept
 
 The index is replaced as a whole and comes last. Rows are written in place, and only while no other
-process has the set open. So whatever cuts in (a kill, a power failure, a damaged disk), a row that
-is not what the index says fails its checksum and reads as one that is not kept.
+process has the set open. So whatever interrupts (a kill, a power failure, a damaged disk), a row
+that is not what the index says fails its checksum and reads as one that is not kept.
 
 Three locks, all of them the system's, so that they end with the process that holds them:
 
@@ -148,7 +148,7 @@ class CachedSet:
     def mend(self, place: int, pixels: np.ndarray) -> None:
         """Writes a damaged row again: the very bytes that each reader expects there."""
         if self._file.writable() and self.index.checksums[place] == zlib.crc32(pixels):
-            # The pixels are had without it: on a full or failing disk the row stays damaged.
+            # The caller has the pixels: where the disk is full or fails, the row stays damaged.
             with contextlib.suppress(OSError):
                 self._write(place, pixels)
 
@@ -204,7 +204,7 @@ class PictureCache:
 
     Args:
         folder: of all sets; two processes may share it.
-        name: of the set, 24 hexadecimal digits; of another name is whatever gives other pixels.
+        name: of the set, 24 hexadecimal digits; whatever changes the pixels changes the name.
         count: how many pictures the set has.
         shape: of the pixels of one picture.
         budget: bytes that all sets may take together.
@@ -228,8 +228,8 @@ class PictureCache:
         except FileNotFoundError:
             return None
         except Exception:
-            # Damage can make any layer of the reading trip, and whatever it was, the cure is the
-            # same: it is only a cache, the pictures themselves are read again, and shown to be.
+            # Damage can make any layer of the reading raise any error. The remedy is always the
+            # same, as this is only a cache: the pictures themselves are read again.
             return None
         return index if whole else None
 
@@ -274,7 +274,7 @@ class PictureCache:
         nor does it take more than half of what is free on the disk.
 
         Args:
-            progress: told how long another process that does the same is waited for.
+            progress: shows the wait for another process that does the same.
 
         Raises:
             UserError: the cache cannot be written.

@@ -1,4 +1,4 @@
-"""How do the cats-and-dogs photographs get into the cache, whole or not at all?
+"""Downloads the cats-and-dogs photographs into the cache, whole or not at all.
 
 `fetch(data_dir, SOURCES, progress)` returns the folder with `train/` and `validation/`, each with
 `cats/` and `dogs/`. That folder appears by one rename, after the archive was checked, so it never
@@ -51,7 +51,7 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
     Args:
         data_dir: either the unpacked data set itself, used as it is, or the folder in which
             `cats_and_dogs_filtered` is or will be.
-        urls: where the archive is to be had, tried in this order (an address from which a part is
+        urls: addresses of the archive, tried in this order (an address from which a part is
             already there comes first).
         progress: how the work is reported.
 
@@ -159,7 +159,7 @@ def _check_harmless(member: zipfile.ZipInfo) -> None:
 def _unpack(
     path: Path, pictures: list[zipfile.ZipInfo], data_dir: Path, progress: Progress
 ) -> None:
-    """Unpacks the pictures beside the target and moves them there all at once."""
+    """Unpacks the pictures next to the target and moves them there all at once."""
     temporary = data_dir / f".{NAME}.unpacking"
     if temporary.exists():  # left by a kill
         shutil.rmtree(temporary)

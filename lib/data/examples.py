@@ -1,4 +1,4 @@
-"""What training sees of a batch: images and targets."""
+"""Training examples: images and targets."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Which pictures a user means, and how they are read ahead of the network."""
+"""Finds the pictures that a user names, and reads them ahead of the network."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ def named_files(
     """Lists the files that arguments name: themselves, or all visible ones below a folder, sorted.
 
     Args:
-        arguments: of the command line; "-" stands for names on standard input, one a line.
+        arguments: of the command line; "-" stands for names on standard input, one per line.
         standard_input: where these come from; None where it was closed.
 
     Yields:

@@ -1,4 +1,4 @@
-"""Which layers are trained and which are frozen, and a table of it."""
+"""Freezes and thaws layers, and lists which are trained."""
 
 import difflib
 import math

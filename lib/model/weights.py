@@ -1,4 +1,4 @@
-"""Where the backbone's first weights come from."""
+"""The first weights of the backbone: from a file, embedded, or downloaded."""
 
 import warnings
 from pathlib import Path
@@ -51,7 +51,9 @@ def load_pretrained(
             warnings.simplefilter("ignore")
             backbone.load_weights(str(path))
     except OSError as error:
-        again = "remove it, so that it is had again" if weights == "imagenet" else "give another"
+        again = (
+            "remove it, so that it is downloaded again" if weights == "imagenet" else "give another"
+        )
         raise UserError(
             f"{setting('weights', weights)}: {path} cannot be read ({_first_sentence(error)}):"
             f" {again}"

@@ -1,4 +1,4 @@
-"""What a run shows to people, and when: lines, plots, TensorBoard, tables."""
+"""The reports of a run while it trains: lines, plots, TensorBoard, tables."""
 
 import contextlib
 import json

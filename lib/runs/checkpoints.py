@@ -1,4 +1,4 @@
-"""Checkpoints that can be trusted: TensorFlow's, each with a digest of its files beside it.
+"""Checkpoints that can be trusted: TensorFlow's, each with a digest of its files next to it.
 
 A checkpoint counts once its manifest (`ckpt-150.json`) is there, which is written last and holds
 the SHA-256 of each of its files. One without is what a kill left behind, and is written anew.
@@ -196,7 +196,7 @@ class Checkpoints:
         return path
 
     def _manager(self, checkpoint: TracedCheckpoint, folder: Path) -> tf.train.CheckpointManager:
-        """TensorFlow's manager, told what is there: its own file about that may be damaged.
+        """TensorFlow's manager, given the list of what is there: its own may be damaged.
 
         Args:
             checkpoint: what it is to write.

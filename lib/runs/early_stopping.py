@@ -1,4 +1,4 @@
-"""When a phase is finished: functions of the history alone, so that a resume cannot change it."""
+"""The end of a phase: functions of the history alone, so that a resume cannot change it."""
 
 from collections.abc import Sequence
 

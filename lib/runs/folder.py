@@ -1,4 +1,4 @@
-"""The folder of a run: which run lives in it, and who is at work there."""
+"""The folder of a run: its lock, its configuration, and whether it is the run asked for."""
 
 import contextlib
 import csv
@@ -103,7 +103,7 @@ class Saved:
 def saved(folder: Path) -> Saved | None:
     """Reads `config.json`; None for a new run.
 
-    A flag that is younger than the run had its default.
+    A flag that was added after the run began has its default.
 
     Raises:
         UserError: the file is damaged, or of a version with other flags.
@@ -175,7 +175,7 @@ def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     if before is None:
         return dataclasses.replace(config, threads=config.threads or cores())
     config = dataclasses.replace(config, threads=config.threads or before.flags["threads"])
-    # Phases may change until they begin; which have, the checkpoint will tell.
+    # Phases may change until they begin; the checkpoint says which have.
     require_same(folder, before.flags, config.to_json())
     now = provenance() | {"threads": config.threads}
     then = before.made_by | {"threads": before.flags["threads"]}

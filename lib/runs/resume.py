@@ -1,4 +1,4 @@
-"""Where a run goes on from, and whether it may."""
+"""Resumes a run: finds what it goes on from, and checks whether it may."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside weights and optimizer: where the run is and how it went so far."""
+"""The state in a checkpoint, besides weights and optimizer: where a run is, how it went so far."""
 
 import dataclasses
 import itertools

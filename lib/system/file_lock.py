@@ -1,4 +1,4 @@
-"""Work that one process does while others wait for it."""
+"""A file lock, for work that one process does while others wait for it."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ def alone(lock_file: Path, progress: Progress) -> Iterator[None]:
 
     Args:
         lock_file: made where it is missing, and left there.
-        progress: told of the seconds that another process is waited for.
+        progress: shows the seconds of waiting for another process.
     """
     with open(lock_file, "w") as lock:
         if not _locked(lock):

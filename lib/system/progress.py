@@ -1,4 +1,4 @@
-"""How far the work is: a bar on a terminal, a plain line now and then elsewhere."""
+"""The progress of work: a bar on a terminal, a plain line now and then elsewhere."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""How TensorFlow is started: quiet, repeatable, with a stated number of threads."""
+"""Starts TensorFlow: quiet, repeatable, with a stated number of threads."""
 
 import contextlib
 import ctypes
@@ -56,7 +56,7 @@ def start(threads: int, seed: int) -> None:
     _share_one_heap()
     state_surroundings()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # what TensorFlow's Python part tells
+    logging.getLogger("absl").setLevel(logging.ERROR)  # what TensorFlow's Python part logs
     # The interpreter's own announcement that it will move to another package; we pin TensorFlow.
     warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
     with quietly(), _kept():
@@ -145,8 +145,8 @@ def quietly() -> Iterator[None]:
 def _share_one_heap() -> None:
     """Lets all threads allocate from one heap, where the C library can be asked to.
 
-    glibc gives each its own, up to eight a core, and what one has freed is no use to another: 80 MB
-    of a run. Tensors are not concerned, as TensorFlow keeps its own pool of those.
+    glibc gives each its own, up to eight per core, and what one has freed is no use to another: 80
+    MB of a run. Tensors are not concerned, as TensorFlow keeps its own pool of those.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option:
@@ -173,7 +173,7 @@ def peak_memory_mb(usage: resource.struct_rusage | None = None) -> float:
 
 
 def provenance() -> dict[str, str | None]:
-    """What results depend on beside the configuration: machine, versions, variables, the commit."""
+    """What results depend on besides the configuration: machine, versions, environment, commit."""
     versions = {name: metadata.version(name) for name in PACKAGES}
     return (
         {"machine": platform.machine(), "python": platform.python_version()}

@@ -1,4 +1,4 @@
-"""How good the network is on a set of pictures."""
+"""Evaluation of the network on a set of pictures."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ class Evaluation:
         return self.correct / self.count
 
     def of(self, subset: Subset) -> Predictions:
-        """The evaluation beside the pictures it is of."""
+        """The predictions of the evaluation, with the pictures that it is of."""
         return Predictions(
             subset.classes,
             subset.names,

@@ -1,4 +1,4 @@
-"""What the network is fed: step number to features and labels, computed ahead of the loop."""
+"""Batches for the network: step number to features and targets, computed ahead of the loop."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class TrainingFeed:
     Args:
         subset: the training split.
         engine: computes the features.
-        batch_size: pictures a step.
+        batch_size: pictures per step.
         seed: the run's seed.
         augmentation: how the pictures are varied.
 
@@ -102,7 +102,7 @@ class EvaluationFeed:
     Args:
         subset: the split.
         engine: computes the features.
-        batch_size: pictures a batch.
+        batch_size: pictures per batch.
         memory_mb: budget for keeping features, in MiB.
 
     Attributes:

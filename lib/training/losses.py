@@ -195,7 +195,7 @@ def _is_number(value: object) -> bool:
 
 
 def _as_several(logits: tf.Tensor) -> tf.Tensor:
-    """Logits of each class: one logit is that of class 1 beside a zero for class 0."""
+    """Logits of each class: one logit is that of class 1, with a zero for class 0."""
     if logits.shape[1] > 1:
         return logits
     return tf.concat([tf.zeros_like(logits), logits], axis=1)

@@ -1,4 +1,4 @@
-"""Whether the numbers of a run are still worth going on with."""
+"""Checks that the numbers of a run are finite."""
 
 import math
 from typing import NoReturn

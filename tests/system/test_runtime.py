@@ -27,7 +27,7 @@ def test_the_peak_memory_is_in_mib():
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("linux", 1024)])
-def test_the_system_decides_the_unit_in_which_it_tells_the_peak_memory(monkeypatch, platform, unit):
+def test_the_system_decides_the_unit_in_which_it_gives_the_peak_memory(monkeypatch, platform, unit):
     usage = types.SimpleNamespace(ru_maxrss=300 * 2**20 // unit)
     monkeypatch.setattr(sys, "platform", platform)
     assert runtime.peak_memory_mb(usage) == 300

@@ -1,4 +1,4 @@
-"""Which pictures the drawn data set consists of, and how they get onto the disk."""
+"""The drawn data set: the list of its pictures, and drawing them into a folder."""
 
 import io
 import multiprocessing
