@@ -1,4 +1,4 @@
-"""What is asked for wrongly is refused before the long work: reading pictures, starting TensorFlow."""
+"""Wrong flags are refused before the long work: reading pictures, starting TensorFlow."""
 
 import shutil
 
