@@ -26,7 +26,9 @@ from lib.errors import UserError
 from lib.inference import command_line
 from lib.runs import folder as run_folder
 from lib.system import runtime, streams
+from lib.system.atomic import fitting
 from lib.system.files import write_json
+from lib.system.literal import is_literal, literal
 from lib.system.progress import bar, say
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
@@ -38,7 +40,6 @@ REPORT = "export.json"
 MAY_DISAGREE = {"none": 0.005, "float16": 0.005, "int8": 0.02}
 _CALIBRATION = 200  # training pictures
 _CALLED = 4  # validation pictures with which every way of calling is tried
-_PATTERN = frozenset("*?[\\")  # TensorFlow takes a checkpoint's path with these for a pattern
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     dataset = None
     if not options.no_check or options.quantize == "int8":
         config = dataclasses.replace(config, dataset=options.dataset or config.dataset)
-        dataset = _opened(config, folder, saved.facts["data_sha256"], options.quantize)
+        dataset = _opened(config, folder, saved, options.quantize)
 
     runtime.start(config.threads, config.seed)
     from lib.inference import formats
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str]) -> int:
     trained = open_trained(folder, config, saved.facts["classes"], options.checkpoint)
     with _in_place_of(output) as temporary:
         if options.format == "saved_model":
-            formats.write_saved_model(trained, temporary)
+            with literal(temporary) as place:
+                formats.write_saved_model(trained, place)
             load = formats.load_saved_model
         elif options.format == "keras":
             formats.write_keras(trained, temporary)
@@ -117,16 +119,16 @@ def main(arguments: Sequence[str]) -> int:
             "warning: the export was not compared with the run on its pictures"
             f" ({setting('no_check')})"
         )
-    if options.format == "saved_model" and (odd := set(str(output.absolute())) & _PATTERN):
+    if options.format == "saved_model" and not is_literal(output.absolute()):
         say(
-            f"warning: TensorFlow loads no SavedModel by a path with {' '.join(sorted(odd))} in it:"
-            " copy it to another place first, or load it as '.' from inside of the folder"
+            "warning: TensorFlow loads no SavedModel by this path (for *?[]\\ or bytes that are not"
+            " UTF-8): copy it to another place first, or load it as '.' from inside of the folder"
         )
     say(f"Exported to {output}")
     return 0
 
 
-def _opened(config: Config, folder: Path, sha256: str, quantize: str) -> Dataset:
+def _opened(config: Config, folder: Path, saved: run_folder.Saved, quantize: str) -> Dataset:
     """The pictures of a run.
 
     Raises:
@@ -140,13 +142,9 @@ def _opened(config: Config, folder: Path, sha256: str, quantize: str) -> Dataset
         raise UserError(f"the pictures of {folder} are no longer in {config.dataset}: {ways}")
     try:
         dataset = open_dataset(config, bar)
+        run_folder.require_same_pictures(folder, saved, dataset)
     except UserError as error:
         raise UserError(f"{error}; if the run's pictures are elsewhere, {ways}") from error
-    if dataset.sha256 != sha256:
-        raise UserError(
-            f"the pictures of {setting('dataset', config.dataset)} are not those that {folder} was"
-            f" trained on: restore them, {ways}"
-        )
     return dataset
 
 
@@ -159,7 +157,9 @@ def _calibration(dataset: Dataset) -> np.ndarray:
 def _elsewhere(folder: Path) -> Iterator[Path]:
     """Yields a copy of an export in another place, as it is moved about by people."""
     with tempfile.TemporaryDirectory(prefix="thaw-") as place:
-        yield shutil.copytree(folder, Path(place) / "export")
+        copy = shutil.copytree(folder, Path(place) / "export")
+        with literal(copy) as readable:
+            yield readable
 
 
 def _described(calls: "Calls") -> str:
@@ -224,7 +224,7 @@ def _require_free(output: Path, force: bool) -> None:
 def _in_place_of(output: Path) -> Iterator[Path]:
     """Yields a new folder that takes the place of `output` when the block ends well."""
     target = output.absolute()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    temporary = target.with_name(fitting(f".{target.name}", f".{secrets.token_hex(4)}.partial"))
     before = temporary.with_suffix(".before")
     try:
         temporary.mkdir(parents=True)

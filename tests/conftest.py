@@ -21,11 +21,7 @@ settings.load_profile("thaw")
 def pytest_configure(config):
     runtime.state_surroundings()  # as tests import Keras and TensorFlow before any is run
     # What TensorFlow and Keras tell of themselves.
-    for message in (
-        r"\s*Warning. tf\.lite\.Interpreter is deprecated",
-        "__array__ implementation doesn't",
-    ):
-        config.addinivalue_line("filterwarnings", f"ignore:{message}")
+    config.addinivalue_line("filterwarnings", "ignore:__array__ implementation doesn't")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,6 +17,7 @@ from lib.data.pictures import load
 from lib.errors import UserError
 from lib.inference import calls, formats
 from lib.inference.trained import make_classifier, open_trained
+from lib.model.interpreters import interpreter
 from lib.runs import folder as run_folder
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +144,7 @@ def test_an_export_that_answers_otherwise_when_it_is_simply_called_is_refused(
 
 def test_a_lite_model_takes_a_picture_of_any_size_or_resized(exports, files, expected):
     path = exports("tflite") / "model.tflite"
-    model = tf.lite.Interpreter(str(path))
+    model = interpreter(path.read_bytes(), 1)
     pictures, resized = map(model.get_signature_runner, ("pictures", "resized"))
     for file, probabilities in zip(files, expected[1], strict=True):
         answers = pictures(pictures=levels(file)[np.newaxis])["probabilities"]
@@ -163,7 +164,7 @@ def test_a_lite_model_in_integers_takes_the_levels_of_pictures(
     trained = opened(trained_run)
     pictures = np.stack([load(path, 32) for path in files])
     formats.write_tflite(trained, tmp_path, "int8", lambda: pictures)
-    model = tf.lite.Interpreter(str(tmp_path / "model.tflite"))
+    model = interpreter((tmp_path / "model.tflite").read_bytes(), 1)
     (given,) = model.get_input_details()
     assert given["dtype"] == np.uint8
     assert given["quantization"] == (pytest.approx(1), 0)
@@ -222,10 +223,17 @@ def test_the_place_of_the_pictures_can_be_given(moved_run, two_classes, tmp_path
     assert keras.models.load_model(out / "model.keras").name == "thaw"
 
 
-def test_other_pictures_than_those_of_the_run_are_no_check(moved_run, three_classes, tmp_path):
+def test_other_pictures_than_those_of_the_run_are_no_check(
+    moved_run, two_classes, three_classes, tmp_path
+):
     arguments = [f"--workdir={moved_run}", "--format=keras", f"--output={tmp_path / 'out'}"]
-    with pytest.raises(UserError, match="are not those"):
+    with pytest.raises(UserError, match=r"differs in classes .* needed to check"):
         export.main([*arguments, f"--dataset={three_classes}"])
+    changed = shutil.copytree(two_classes, tmp_path / "changed")
+    lost = min(changed.rglob("*.png"))
+    lost.unlink()
+    with pytest.raises(UserError, match=f"missing: '{lost.relative_to(changed)}'.* --no_check"):
+        export.main([*arguments, f"--dataset={changed}"])
 
 
 def test_without_pictures_an_export_says_that_it_is_unchecked(moved_run, tmp_path, capsys):
@@ -235,7 +243,7 @@ def test_without_pictures_an_export_says_that_it_is_unchecked(moved_run, tmp_pat
     assert "not compared with the run" in capsys.readouterr().out
     report = json.loads((out / "export.json").read_text())
     assert report["checks"] == []
-    assert "ready: invoke" in report["calls"]["ways"]  # by pictures that are made up
+    assert "ready: LiteRT, invoke" in report["calls"]["ways"]  # by pictures that are made up
 
 
 def test_int8_is_calibrated_by_training_pictures(trained_run, tmp_path, monkeypatch, parrot):

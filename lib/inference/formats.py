@@ -22,6 +22,7 @@ from lib.config import Config
 from lib.data.pictures import decode, resize
 from lib.inference.preprocessing import decoded_and_resized, resized, resized_by_matrices
 from lib.inference.trained import Trained
+from lib.model.interpreters import interpreter
 from lib.system.runtime import quietly
 from lib.training.losses import predicted_classes, probabilities
 
@@ -220,9 +221,8 @@ def _calibrating(pictures: np.ndarray) -> Iterator[list[np.ndarray]]:
 def load_tflite(folder: Path, config: Config) -> list[WayIn]:
     """Loads what `write_tflite` wrote."""
     size = config.image_size
-    with quietly():
-        model = tf.lite.Interpreter(str(folder / _TFLITE), num_threads=config.threads)
-        runners = {name: model.get_signature_runner(name) for name in model.get_signature_list()}
+    model = interpreter((folder / _TFLITE).read_bytes(), config.threads)
+    runners = {name: model.get_signature_runner(name) for name in model.get_signature_list()}
     prepare = {
         "pictures": _levels,
         "resized": lambda data: resize(decode(data), size)[np.newaxis],

@@ -1,6 +1,6 @@
 """Calls an exported model in every way that a person would, knowing nothing of this project.
 
-Run as a script of its own by `lib.inference.calls`, with TensorFlow and NumPy alone:
+Run as a script of its own by `lib.inference.calls`, with TensorFlow, LiteRT and NumPy alone:
 
     python outside.py FORMAT EXPORT EXCHANGE
 
@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 DTYPES = ("uint8", "int32", "int64", "float32", "float64")
 
@@ -69,29 +70,38 @@ def of_saved_model(folder, sets, files):
 
 def of_tflite(folder, sets, files):
     """Ways of calling a TensorFlow Lite model, as (name, function)."""
-    interpreter = tf.lite.Interpreter(str(folder / "model.tflite"))
-    for name in interpreter.get_signature_list():
-        run = interpreter.get_signature_runner(name)
+    path = str(folder / "model.tflite")
+    # The old name is deprecated, and in most of what is written about TensorFlow Lite.
+    for kind, Interpreter in {"LiteRT": LiteRT, "tf.lite": tf.lite.Interpreter}.items():
+        by_signature = Interpreter(path)
+        for name in by_signature.get_signature_list():
+            run = by_signature.get_signature_runner(name)
+            for of, batch in sets.items():
+                if name == "pictures" or of == "ready":
+                    yield (
+                        f"{of}: {kind}, signature {name}",
+                        lambda run=run, batch=batch: each(lambda one: run(pictures=one), batch),
+                    )
+        by_hand = Interpreter(path)
         for of, batch in sets.items():
-            if name == "pictures" or of == "ready":
+            if of == "ready" or -1 in by_hand.get_input_details()[0]["shape_signature"]:
                 yield (
-                    f"{of}: signature {name}",
-                    lambda run=run, batch=batch: each(lambda one: run(pictures=one), batch),
+                    f"{of}: {kind}, invoke",
+                    lambda by_hand=by_hand, batch=batch: each(
+                        lambda one: invoke(by_hand, one), batch
+                    ),
                 )
-    by_hand = tf.lite.Interpreter(str(folder / "model.tflite"))
-    taken, put_out = by_hand.get_input_details()[0], by_hand.get_output_details()[0]
 
-    def invoke(one):
-        if list(taken["shape"]) != list(one.shape):
-            by_hand.resize_tensor_input(taken["index"], one.shape)
-        by_hand.allocate_tensors()
-        by_hand.set_tensor(taken["index"], one.astype(taken["dtype"]))
-        by_hand.invoke()
-        return by_hand.get_tensor(put_out["index"])
 
-    for of, batch in sets.items():
-        if of == "ready" or -1 in taken["shape_signature"]:
-            yield f"{of}: invoke", lambda batch=batch: each(invoke, batch)
+def invoke(interpreter, one):
+    """Puts a picture into an interpreter by hand, and takes the answer out."""
+    (taken,), put_out = interpreter.get_input_details(), interpreter.get_output_details()[0]
+    if list(taken["shape"]) != list(one.shape):
+        interpreter.resize_tensor_input(taken["index"], one.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(taken["index"], one.astype(taken["dtype"]))
+    interpreter.invoke()
+    return interpreter.get_tensor(put_out["index"])
 
 
 def each(call, batch):

@@ -32,11 +32,11 @@ def literal(folder: Path) -> Iterator[Path]:
         UserError: no temporary folder has such a path.
         OSError: the link cannot be made.
     """
-    if _is_literal(folder):
+    if is_literal(folder):
         yield folder
         return
     for place in (tempfile.gettempdir(), "/tmp"):
-        if _is_literal(Path(place)):
+        if is_literal(Path(place)):
             break
     else:
         raise UserError(
@@ -49,7 +49,8 @@ def literal(folder: Path) -> Iterator[Path]:
         yield link
 
 
-def _is_literal(path: Path) -> bool:
+def is_literal(path: Path) -> bool:
+    """Whether TensorFlow takes a path as it stands."""
     try:
         str(path).encode()
     except UnicodeEncodeError:  # bytes that are not UTF-8, as Python represents them

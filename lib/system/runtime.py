@@ -9,7 +9,6 @@ import platform
 import resource
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -57,8 +56,6 @@ def start(threads: int, seed: int) -> None:
     state_surroundings()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.ERROR)  # what TensorFlow's Python part logs
-    # The interpreter's own announcement that it will move to another package; we pin TensorFlow.
-    warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
     with quietly(), _kept():
         import keras
         import tensorflow as tf

@@ -178,5 +178,12 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(arguments, capsys):
     assert name in line or arguments[0].partition("=")[2] in line
 
 
+@pytest.mark.parametrize("flag", ["--help", "--helpshort", "--helpfull"])
+def test_help_is_no_failure(flag, capsys):
+    with pytest.raises(SystemExit) as left:
+        flags.parse([PROGRAM, flag])
+    assert left.value.code == 0 and "--helpfull" in capsys.readouterr().out
+
+
 def test_a_misspelt_flag_gets_a_suggestion(capsys):
     assert "batch_size" in refusal(capsys, "--batchsize=3")

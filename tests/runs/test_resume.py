@@ -186,10 +186,13 @@ OTHER_VERSIONS = {
 
 
 @pytest.mark.parametrize(("other", "what"), OTHER_VERSIONS.values(), ids=OTHER_VERSIONS)
-def test_a_checkpoint_of_another_version_says_which_commit_goes_on(network, folders, other, what):
+def test_a_checkpoint_of_another_version_says_which_commit_goes_on(
+    network, folders, tmp_path, other, what
+):
     folders[0].save(TracedCheckpoint(model=network.model, state=other()), 10)
     with pytest.raises(UserError, match=what) as refused:
-        resume.restore(network, State(), *folders, {"commit": "c0ffee"})
+        before = dataclasses.replace(AT_THE_LAST_START, made_by={"commit": "c0ffee"})
+        resume.restore(network, State(), tmp_path, before)
     assert str(refused.value).endswith(": go on with the version that made it, commit c0ffee")
     assert "\n" not in str(refused.value)
 

@@ -54,7 +54,7 @@ def test_an_exception_passes_and_stderr_is_back(capfd):
 
 def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
     program = (
-        "import gc; from lib import runtime; runtime.start(threads=3, seed=1)\n"
+        "import gc; from lib.system import runtime; runtime.start(threads=3, seed=1)\n"
         "import keras, tensorflow as tf\n"
         "from tensorflow.python.framework import config\n"
         "print(gc.isenabled(), gc.get_freeze_count() > 100_000,"
@@ -74,7 +74,7 @@ def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
 )
 def test_threads_share_one_heap():
     program = (
-        "import ctypes, threading; from lib import runtime; runtime.start(threads=2, seed=0)\n"
+        "import ctypes, threading; from lib.system import runtime; runtime.start(threads=2, seed=0)\n"
         "barrier = threading.Barrier(8)\n"
         "def allocate(): barrier.wait(); kept.append(bytes(60_000)); barrier.wait()\n"
         "kept, c = [], ctypes.CDLL(None)\n"
