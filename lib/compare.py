@@ -36,7 +36,7 @@ class Finished:
         flags: what it was started with.
         facts: what it found: classes, digests of the data and of the first weights.
         history: its epochs.
-        result: what it came to; empty where it has not been trained to an end.
+        result: of the run; empty where it has not been trained to an end.
     """
 
     name: str
@@ -124,7 +124,7 @@ def flag_rows(runs: Sequence[Finished]) -> list[list[str]]:
 
 
 def result_rows(runs: Sequence[Finished]) -> list[list[str]]:
-    """What the runs came to, accuracies with their 95 % intervals: row by row."""
+    """The results of the runs, accuracies with their 95 % intervals: row by row."""
     return [
         ["epochs", *(str(run.history[-1].epoch) for run in runs)],
         ["best epoch", *(_at(run, "best", "epoch") for run in runs)],

@@ -182,7 +182,7 @@ def setting(name: str, value: object = None) -> str:
 
 
 def require_phase_names(names: Sequence[str]) -> None:
-    """Finds out whether a list of phases can be one.
+    """Makes sure that names can be a list of phases.
 
     Raises:
         UserError: it is empty, a name stands twice, or one cannot be the name of a phase.
@@ -207,7 +207,7 @@ def require_phase_names(names: Sequence[str]) -> None:
                 " that name must be the last; give it another name, or its place"
             )
         if names.count(name) > 1:
-            raise UserError(f"{received}: {name!r} stands there twice; give each its own name")
+            raise UserError(f"{received}: {name!r} is given twice; give each its own name")
 
 
 def user_cache() -> Path:

@@ -19,7 +19,7 @@ class Stopped(Exception):
         number: of the signal that asked.
 
     Attributes:
-        exit_code: 130 for SIGINT, 143 for SIGTERM, as shells have it.
+        exit_code: 130 for SIGINT, 143 for SIGTERM, as in shells.
     """
 
     def __init__(self, number: int):

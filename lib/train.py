@@ -29,7 +29,7 @@ def train(
     Args:
         config: what the run is.
         until: the phase to end with, or "all".
-        stop: whether the program is asked to end; None where nobody asks but by an exception.
+        stop: whether the program is asked to end; None where no signal is handled.
         started: when the program was, by `time.monotonic`; None for now.
 
     Returns:

@@ -95,7 +95,7 @@ def test_phases_have_names_of_their_own(names):
         ([], "--phases=: expected the name of a phase"),
         ([""], "--phases=: expected the name of a phase"),
         (["head", ""], "'' cannot be the name of a phase"),
-        (["head", "head"], "--phases=head,head: 'head' stands there twice"),
+        (["head", "head"], "--phases=head,head: 'head' is given twice"),
         (["evaluate"], "'evaluate' has another meaning"),
         (["start"], "'start' has another meaning"),
         (["all", "top"], "--phase=all stands for all phases"),

@@ -38,7 +38,7 @@ import numpy as np
 from lib.config import setting
 from lib.errors import UserError
 from lib.system.atomic import is_temporary, replacing
-from lib.system.file_lock import alone
+from lib.system.file_lock import exclusive_lock
 from lib.system.progress import Progress
 
 _SET = re.compile(r"[0-9a-f]{24}\.pixels")
@@ -282,11 +282,11 @@ class PictureCache:
         with contextlib.ExitStack() as held:
             with _explained(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(alone(self._lock, progress))
+                held.enter_context(exclusive_lock(self._lock, progress))
                 for leftover in self._folder.glob(f".{self._index.stem}.*"):
                     if is_temporary(leftover):
                         leftover.unlink()
-                with alone(self._folder / ".lock", progress):
+                with exclusive_lock(self._folder / ".lock", progress):
                     opened = self.open()
                     before = opened and opened.index.copy()
                     opened = opened or self._made()

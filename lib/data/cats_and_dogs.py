@@ -18,7 +18,7 @@ from lib.config import setting
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.downloads import DownloadError, discard, download, source_of
-from lib.system.file_lock import alone
+from lib.system.file_lock import exclusive_lock
 from lib.system.progress import Progress
 
 SOURCES: tuple[str, ...] = (
@@ -62,7 +62,7 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
         target = folder_in(data_dir)
         if not target.exists():
             data_dir.mkdir(parents=True, exist_ok=True)
-            with alone(data_dir / f".{NAME}.lock", progress):
+            with exclusive_lock(data_dir / f".{NAME}.lock", progress):
                 if not target.exists():
                     _fetch_from_any(urls, data_dir, progress)
     except OSError as error:

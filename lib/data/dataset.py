@@ -26,7 +26,7 @@ class Subset:
         classes: their names; a label is an index into it.
         names: of the files, relative to the data set's folder.
         labels: int32 [n], indices of classes.
-        rows: int64 [n], where the pictures stand in `store`.
+        rows: int64 [n], where the pictures are in `store`.
         store: where their pixels are.
     """
 

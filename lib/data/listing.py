@@ -74,7 +74,7 @@ def glance(folder: Path) -> tuple[frozenset[str], bool]:
         UserError: the folder cannot be read.
     """
     entries = _visible(folder)
-    # Links that cannot be followed are no folders here; what they are is said when all is listed.
+    # Links that cannot be followed are no folders here; they are an error when all is listed.
     folders = frozenset(entry.name for entry in entries if _is_folder(entry))
     return folders, any(
         entry.name not in folders and entry.name.lower().endswith(_SUFFIXES) for entry in entries

@@ -41,7 +41,7 @@ class Listing:
 class Splits:
     """The three disjoint sets of a run.
 
-    Each stands in an order that mixes the classes evenly, so that the first N pictures have the
+    Each is in an order that mixes the classes evenly, so that the first N pictures have the
     proportions of the whole.
 
     Attributes:

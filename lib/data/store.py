@@ -35,7 +35,7 @@ from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
 from lib.system import fault_points
-from lib.system.prefetching import ahead
+from lib.system.prefetching import prefetched
 from lib.system.progress import Progress
 from lib.system.runtime import cores, release_memory
 
@@ -207,7 +207,9 @@ def _update(opened: CachedSet, paths: Sequence[str], size: int, progress: Progre
     with (
         progress("checking pictures", len(work), "pictures") as advance,
         # Closed first: an interrupt then drops the files still waiting.
-        contextlib.closing(ahead(check, work, results=16 * _THREADS, threads=_THREADS)) as results,
+        contextlib.closing(
+            prefetched(check, work, results=16 * _THREADS, threads=_THREADS)
+        ) as results,
     ):
         for i, result in zip(work, results, strict=True):
             opened.index.notes[i] = list(result)

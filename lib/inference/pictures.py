@@ -11,7 +11,7 @@ from PIL import Image
 from lib.data.listing import visible_files
 from lib.data.pictures import decode, resize
 from lib.errors import UserError
-from lib.system.prefetching import ahead
+from lib.system.prefetching import prefetched
 from lib.system.runtime import cores
 
 
@@ -85,7 +85,7 @@ def read_ahead(paths: Sequence[Path], size: int, shown: int, limit: int) -> Iter
             fault = str(error) or type(error).__name__
         return Read(path, None, None, fault)
 
-    return ahead(read, paths, results=limit, threads=cores())
+    return prefetched(read, paths, results=limit, threads=cores())
 
 
 def _reduced(image: Image.Image, longest: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from lib.inference.pictures import Read
 from lib.inference.trained import Trained, make_classifier
 from lib.model.gradcam import make_gradcam
-from lib.system.prefetching import ahead
+from lib.system.prefetching import prefetched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,5 +64,5 @@ def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Itera
         ]
 
     batches = iter(lambda: list(islice(reads, trained.config.batch_size)), [])
-    for batch in ahead(predicted, batches):
+    for batch in prefetched(predicted, batches):
         yield from batch

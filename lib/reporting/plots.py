@@ -68,7 +68,7 @@ def augmentation(
         images: uint8 [n, height, width, 3], n >= 1.
         targets: float32 [n, classes], or of two classes that of class 1 alone, [n, 1].
         classes: their names.
-        operations: the augmentation, as `--augment` has it.
+        operations: the augmentation, as in `--augment`.
     """
     figure, cells = _grid(images, extra_lines=1)
     how = shown(operations, 70) or "no augmentation"

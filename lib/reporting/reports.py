@@ -27,8 +27,8 @@ from lib.system.progress import duration, say
 class Reports:
     """Where a run is reported: `plots/`, `tensorboard/` and `history.csv` in its folder.
 
-    What cannot be written is said, and training goes on: only checkpoints are worth a stop, and at
-    the end the report.
+    What cannot be written is a warning, and training goes on: only checkpoints are worth a stop, and
+    at the end the report.
 
     Args:
         folder: of the run.
@@ -99,7 +99,7 @@ class Reports:
             self._summaries.picture(split, name, plots.halved(image), step)
 
     def validated(self, predictions: Predictions, step: int) -> None:
-        """Shows what the network says of the validation pictures: of a fixed few, and its worst."""
+        """Shows predictions for validation pictures: for a fixed few, and the worst mistakes."""
         with self._tolerant("the summaries"):
             for tag, positions in (
                 ("predictions", predictions.first(SHOWN)),

@@ -47,7 +47,7 @@ class Summaries:
     missing, call `flush` before the checkpoint of that step is written.
 
     The splits share their tags ("loss", "accuracy", ...), so TensorBoard overlays their curves.
-    What is of the run as a whole stands in `folder` itself (`describe`).
+    What is of the run as a whole is in `folder` itself (`describe`).
 
         with Summaries(workdir / "tensorboard", resume_step=0) as summaries:
             summaries.scalars("train", 63, {"loss": 0.41, "accuracy": 0.83})

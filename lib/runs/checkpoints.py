@@ -110,7 +110,7 @@ class Checkpoints:
     def newest_good(self, set_aside: bool = True) -> Path | None:
         """The path, without suffix, of the newest checkpoint whose files are as they were written.
 
-        Damaged ones that are newer are said and set aside under another name, so that they are
+        Damaged ones that are newer are reported and set aside under another name, so that they are
         neither used nor lost.
 
         Args:

@@ -162,7 +162,7 @@ def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     """The configuration to go on with: that asked for, if it is that of the run in the folder.
 
     The number of threads is the run's own where none is asked for. Results depend on it, and on
-    machine and packages, in their last bits, so a change of these is allowed and said.
+    machine and packages, in their last bits, so a change of these is a warning.
 
     Args:
         folder: of the run.
@@ -225,7 +225,7 @@ def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None
     """Compares the pictures that are there with those that the run was trained on.
 
     Raises:
-        UserError: they differ; which of them do, and how, is said.
+        UserError: they differ; the message says which, and how.
     """
     if dataset.sha256 == before.facts["data_sha256"]:
         return

@@ -13,7 +13,7 @@ from lib.runs.history import Epoch
 
 @dataclasses.dataclass
 class Journal:
-    """How the run went so far; travels inside the checkpoint, so that the two never disagree.
+    """The course of the run so far, kept in the checkpoint, so that the two never disagree.
 
     Attributes:
         history: the finished epochs, epoch 0 being the evaluation before training.
@@ -103,7 +103,7 @@ class State(tf.Module):
 
     @property
     def journal(self) -> Journal:
-        """How the run went so far; a copy, to be assigned after a change."""
+        """The course of the run so far; a copy, to be assigned after a change."""
         return Journal.from_json(self._journal.numpy().decode())
 
     @journal.setter

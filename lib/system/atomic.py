@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of each."""
+"""Atomic writing: a file is either the old one or the new one, never half of each."""
 
 import contextlib
 import os

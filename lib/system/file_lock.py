@@ -11,7 +11,7 @@ from lib.system.progress import Progress
 
 
 @contextlib.contextmanager
-def alone(lock_file: Path, progress: Progress) -> Iterator[None]:
+def exclusive_lock(lock_file: Path, progress: Progress) -> Iterator[None]:
     """Holds a lock, which the system takes back from a process that is killed.
 
     Args:

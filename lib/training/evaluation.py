@@ -17,7 +17,7 @@ from lib.training.stopping import StopRequest
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What the network says about each picture of a set, and how that compares with the truth.
+    """The network's answers for each picture of a set, and how they compare with the truth.
 
     Attributes:
         loss: mean over the set.
@@ -63,7 +63,7 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
 
     Args:
         feed: the set.
-        step: what the network says of a batch.
+        step: features of a batch to its logits.
         stop: whether the program was asked to end.
 
     Raises:

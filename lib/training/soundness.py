@@ -12,7 +12,7 @@ from lib.training.evaluation import Evaluation
 
 
 def require_finite(built: BuiltPhase) -> None:
-    """Finds out whether a step could not be taken.
+    """Makes sure that every step could be taken.
 
     Raises:
         UserError: its loss or gradient was infinite or not a number.

@@ -74,7 +74,8 @@ def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
 )
 def test_threads_share_one_heap():
     program = (
-        "import ctypes, threading; from lib.system import runtime; runtime.start(threads=2, seed=0)\n"
+        "import ctypes, threading; from lib.system import runtime\n"
+        "runtime.start(threads=2, seed=0)\n"
         "barrier = threading.Barrier(8)\n"
         "def allocate(): barrier.wait(); kept.append(bytes(60_000)); barrier.wait()\n"
         "kept, c = [], ctypes.CDLL(None)\n"
