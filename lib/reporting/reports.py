@@ -27,8 +27,8 @@ from lib.system.progress import duration, say
 class Reports:
     """Where a run is reported: `plots/`, `tensorboard/` and `history.csv` in its folder.
 
-    What cannot be written is a warning, and training goes on: only checkpoints are worth a stop, and
-    at the end the report.
+    What cannot be written is a warning, and training goes on: only checkpoints are worth a stop,
+    and at the end the report.
 
     Args:
         folder: of the run.

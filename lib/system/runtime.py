@@ -90,8 +90,8 @@ def _require_utf8(program: Path) -> None:
 def state_surroundings() -> None:
     """Makes the environment one in which TensorFlow and Keras are as they come.
 
-    Variables that decide how they compute are removed with a warning; those of `_RECORDED` stay, since
-    a GPU may need them. Keras is given no folder whose `keras.json` it could read. To be
+    Variables that decide how they compute are removed with a warning; those of `_RECORDED` stay,
+    since a GPU may need them. Keras is given no folder whose `keras.json` it could read. To be
     called before either is imported.
     """
     left_out = [
