@@ -1,4 +1,4 @@
-"""How much of its speed Thaw keeps next to other busy processes: both phases, evaluation, predict.
+"""The speed that Thaw keeps next to other busy processes: both phases, evaluation, predict.
 
     python -m benchmarks.busy RUN
 

@@ -1,4 +1,4 @@
-"""Where the time of training goes: what each part of a step costs, and what a checkpoint does.
+"""The time of training by its parts: what each part of a step costs, and a checkpoint.
 
     python -m benchmarks.step_costs runs/cats_and_dogs
 
