@@ -5,7 +5,7 @@ import signal
 
 
 class UserError(Exception):
-    """Something the user can put right.
+    """An error that the user can correct.
 
     The message is a single line: what was received, what was expected, what to do. Entry points
     print it without a traceback and exit with code 1; every other exception is a defect of ours.

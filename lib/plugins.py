@@ -49,7 +49,7 @@ def _load(path: Path) -> str:
         line = _line_of(error, path)
         what = error.msg if isinstance(error, SyntaxError) else str(error) or "no message"
         raise UserError(
-            f"{received}, line {line}: {type(error).__name__}: {' '.join(what.split())}; mend it"
+            f"{received}, line {line}: {type(error).__name__}: {' '.join(what.split())}; correct it"
         ) from error
     return digest
 

@@ -145,7 +145,7 @@ class CachedSet:
         """Keeps a row no longer."""
         self.index.checksums[place] = None
 
-    def mend(self, place: int, pixels: np.ndarray) -> None:
+    def repair(self, place: int, pixels: np.ndarray) -> None:
         """Writes a damaged row again: the very bytes that each reader expects there."""
         if self._file.writable() and self.index.checksums[place] == zlib.crc32(pixels):
             # The caller has the pixels: where the disk is full or fails, the row stays damaged.

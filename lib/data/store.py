@@ -113,7 +113,7 @@ class PictureStore:
         decoded = self._threads.map(self._decode_again, rows[lacking])
         for i, pixels in zip(lacking, decoded, strict=True):
             batch[i] = pixels
-            self._cache.mend(places[i], pixels)
+            self._cache.repair(places[i], pixels)
         return batch
 
     def _decode_again(self, row: int) -> np.ndarray:

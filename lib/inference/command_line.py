@@ -43,7 +43,7 @@ def path(text: str) -> Path:
 def run(name: str, main: Callable[[], int]) -> NoReturn:
     """Runs a command and leaves the program with its exit code.
 
-    Code 1 stands for an error that the user can mend, printed in a line; 130 and 143 for a stop by
+    Code 1 stands for an error that the user can correct, on one line; 130 and 143 for a stop by
     SIGINT and SIGTERM, after what is unfinished has been removed.
 
     Args:

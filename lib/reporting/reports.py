@@ -122,7 +122,7 @@ class Reports:
         with self._tolerant("the history"):
             write_history(self._folder / "history.csv", history)
         with self._tolerant("the summaries"):
-            self._mend(row.step)
+            self._reopen(row.step)
             for each in history:  # those that are there already are not written twice
                 self._curves(each)
         self.pictures("curves", plots.curves(history), row.step)
@@ -167,7 +167,7 @@ class Reports:
             {"loss": row.validation_loss, "accuracy": row.validation_accuracy},
         )
 
-    def _mend(self, step: int) -> None:
+    def _reopen(self, step: int) -> None:
         """Begins new event files after a failure: of the old ones, all before it can be read."""
         if self._torn:
             torn = self._summaries  # in use still if the new ones cannot be begun

@@ -182,7 +182,7 @@ class Checkpoints:
             withdrawn.unlink(missing_ok=True)
             self._remove_superseded(step)
         except (OSError, tf.errors.OpError) as error:
-            with contextlib.suppress(OSError):  # nothing can be mended where nothing can be written
+            with contextlib.suppress(OSError):  # a disk that takes nothing takes no repair
                 if withdrawn.exists():
                     withdrawn.replace(manifest)
                 if _fault(path) is not None:
