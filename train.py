@@ -43,7 +43,7 @@ NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 
 
 def main(_: list[str]) -> None:
-    """Does what the command line asks for; an error that the user can mend is one line."""
+    """Does what the command line asks for; an error that the user can correct is one line."""
     phase = flags.run.PHASE.value
     try:
         if phase == "evaluate":

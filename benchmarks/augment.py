@@ -1,4 +1,4 @@
-"""What augmentation costs: a list of ten operations beside the default, and each operation alone.
+"""The cost of augmentation: a list of ten operations, the default, and each operation alone.
 
     python -m benchmarks.augment
 

@@ -1,8 +1,8 @@
-"""How much of its speed Thaw keeps beside other busy processes: both phases, evaluation, predict.
+"""The speed that Thaw keeps next to other busy processes: both phases, evaluation, predict.
 
     python -m benchmarks.busy RUN
 
-Takes a finished run and its pictures, and measures each kind of work on an idle machine and beside
+Takes a finished run and its pictures, and measures each kind of work on an idle machine and next to
 as many busy processes of normal priority as there are cores, by turns. Prints a Markdown table, and
 ends with exit code 1 where a kind keeps less than a third. About three minutes on two cores.
 """
@@ -34,7 +34,7 @@ while os.getppid() == parent:
         pass
 """
 
-# Pictures a second, of a stretch of work.
+# Pictures per second, of a stretch of work.
 Work = Callable[[], float]
 
 
@@ -56,7 +56,7 @@ def busy(count: int) -> Iterator[list[subprocess.Popen]]:
 
 
 def rate(batches: Iterator[int]) -> float:
-    """Items a second, once the pipeline is full.
+    """Items per second, once the pipeline is full.
 
     Args:
         batches: does the work of a batch each time, and gives the number of its items.
@@ -123,8 +123,8 @@ def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
         wanted = (FILLING + STEPS) * config.batch_size
         chosen = list(itertools.islice(itertools.cycle(paths), wanted))
         reads = read_ahead(chosen, config.image_size, shown=0, limit=2 * config.batch_size)
-        told = predictions(trained, reads, explain=False)
-        while batch := len(list(itertools.islice(told, config.batch_size))):
+        found = predictions(trained, reads, explain=False)
+        while batch := len(list(itertools.islice(found, config.batch_size))):
             yield batch
 
     yield "predict", lambda: rate(predict())
@@ -133,20 +133,20 @@ def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
 def main() -> None:
     run = from_command_line(__doc__.splitlines()[0])
     count = cores()
-    print(f"Beside {count} busy processes on {count} cores, medians of {TURNS} turns\n")
-    print("| work | alone, images/s | beside them, images/s | kept |")
+    print(f"Next to {count} busy processes on {count} cores, medians of {TURNS} turns\n")
+    print("| work | alone, images/s | next to them, images/s | kept |")
     print("| --- | ---: | ---: | ---: |")
     enough = True
     for name, work in kinds_of_work(run):
         work()  # compiled
-        alone, beside = [], []
+        alone, crowded = [], []
         for _ in range(TURNS):
             alone.append(work())
             with busy(count):
-                beside.append(work())
-        kept = median(beside) / median(alone)
+                crowded.append(work())
+        kept = median(crowded) / median(alone)
         enough &= kept >= BAR
-        print(f"| {name} | {median(alone):.0f} | {median(beside):.0f} | {kept:.2f} |", flush=True)
+        print(f"| {name} | {median(alone):.0f} | {median(crowded):.0f} | {kept:.2f} |", flush=True)
     if not enough:
         sys.exit(f"below the bar of {BAR:.2f}")
 

@@ -1,4 +1,4 @@
-"""Thaw beside its peers, Keras' `fit` and PyTorch with timm: the whole recipe, as a table.
+"""Thaw compared with its peers, Keras' `fit` and PyTorch with timm: the whole recipe, as a table.
 
     python -m venv PEERS && PEERS/bin/pip install -r benchmarks/requirements.txt
     python -m benchmarks.compare --torch_python=PEERS/bin/python --output=comparison.md

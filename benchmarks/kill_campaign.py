@@ -1,4 +1,4 @@
-"""Kills a short run again and again at random moments: does it still end in the same bits?
+"""Kills a short run again and again at random moments, and compares the bits it ends in.
 
     python -m benchmarks.kill_campaign --kills=200 --seed=0
 

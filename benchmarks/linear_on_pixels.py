@@ -1,4 +1,4 @@
-"""How far a linear model on raw pixels gets on the drawn cats and dogs: it should not get far.
+"""The accuracy of a linear model on raw pixels of the drawn cats and dogs: it should be low.
 
     python -m benchmarks.linear_on_pixels [FOLDER]
 

@@ -1,4 +1,4 @@
-"""What a run of a program costs: seconds and peak memory, seen from outside."""
+"""The cost of a run of a program: seconds and peak memory, seen from outside."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""How near a run comes to the best that the machine gives: a large fp32 matrix product.
+"""The speed of a run as a share of the best that the machine gives: a large fp32 matrix product.
 
     python -m benchmarks.peak runs/cats_and_dogs
 

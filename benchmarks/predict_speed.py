@@ -1,8 +1,8 @@
-"""How fast `lib.predict` is beside Keras' `predict`, over the same pictures and the same weights.
+"""The speed of `lib.predict` and of Keras' `predict`, over the same pictures and the same weights.
 
     python -m benchmarks.predict_speed --workdir=RUN --pictures=FOLDER [--count=10000]
 
-Both begin with the pictures as files and end with a probability a class for each. Keras is used as
+Both begin with the pictures as files and end with a probability per class. Keras is used as
 its guides show: `image_dataset_from_directory`, prefetched, into `model.predict`. Each turn is a
 process of its own, the two take turns, and the median counts. Time runs from the loaded network on
 and includes all preparation (tracing, conversion); memory is the process' peak.

@@ -1,4 +1,4 @@
-"""What a picture costs, and how much memory a run takes, from 500 training pictures to 20,000.
+"""The time per picture and the memory of a run, from 500 training pictures to 20,000.
 
     python -m benchmarks.scaling --output=scaling.md
 

@@ -1,9 +1,9 @@
-"""Where the time of training goes: what each part of a step costs, and what a checkpoint does.
+"""The time of training by its parts: what each part of a step costs, and a checkpoint.
 
     python -m benchmarks.step_costs runs/cats_and_dogs
 
 Takes the parts of the run's phases one by one, on pictures of noise, and sets their processor time
-against what a step took in the run. The cost of a checkpoint is told as a part of the training
+against what a step took in the run. The cost of a checkpoint is given as a part of the training
 between two of them (`--checkpoint_every`). Prints a Markdown table.
 """
 

@@ -8,7 +8,7 @@ _COLUMNS = ("total", "head", "finetune")
 
 
 def as_markdown(runs: dict[str, list[Run]]) -> str:
-    """A Markdown table with a row a program.
+    """A Markdown table with a row per program.
 
     Args:
         runs: by program; the seconds of the first one are what the others are divided by.

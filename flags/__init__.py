@@ -1,6 +1,6 @@
 """The command line: definitions by topic, presets (*.cfg), and what they add up to.
 
-Beside `train.py`, which starts absl's app, this package is the only place that knows absl.
+Besides `train.py`, which starts absl's app, this package is the only place that knows absl.
 Everything else receives a `lib.config.Config`.
 """
 

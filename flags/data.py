@@ -8,7 +8,7 @@ flags.DEFINE_string(
     "dataset",
     Config.dataset,
     "cats_and_dogs, drawn (needs no network), or a folder: with train/, validation/ and optionally"
-    " test/, or with one folder a class",
+    " test/, or with one folder per class",
 )
 flags.DEFINE_string(
     "data_dir",
@@ -50,7 +50,7 @@ flags.DEFINE_integer(
     lower_bound=0,
 )
 
-flags.DEFINE_integer("batch_size", Config.batch_size, "pictures a step", lower_bound=1)
+flags.DEFINE_integer("batch_size", Config.batch_size, "pictures per step", lower_bound=1)
 flags.DEFINE_integer(
     "image_size", Config.image_size, "pictures are resized to this many pixels square"
 )

@@ -29,7 +29,7 @@ flags.DEFINE_enum(
     "engine",
     Config.engine,
     ["auto", "plain"],
-    "how the network is computed: the fastest way that equals it (auto), or as Keras has it"
+    "how the network is computed: the fastest way that equals it (auto), or as Keras does"
     " (plain), for comparison",
 )
 flags.DEFINE_string(

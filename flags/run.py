@@ -26,7 +26,7 @@ flags.DEFINE_integer(
     "threads",
     Config.threads,
     "processor threads; their number changes the last bits of results [0: as the run began, a new"
-    " run with one a core]",
+    " run with one per core]",
     lower_bound=0,
 )
 flags.DEFINE_integer(
@@ -73,7 +73,7 @@ FIND_RATE = flags.DEFINE_string(
     " nothing of the run changes",
 )
 TEST_DIR = flags.DEFINE_string(
-    "test_dir", None, "with --phase=evaluate: another set, a folder with one folder a class"
+    "test_dir", None, "with --phase=evaluate: another set, a folder with one folder per class"
 )
 AGAINST = flags.DEFINE_string(
     "against",

@@ -29,14 +29,14 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class Finished:
-    """A run as its folder tells.
+    """A run as read from its folder.
 
     Attributes:
-        name: by which it is told from the others.
+        name: by which it is distinguished from the others.
         flags: what it was started with.
         facts: what it found: classes, digests of the data and of the first weights.
         history: its epochs.
-        result: what it came to; empty where it has not been trained to an end.
+        result: of the run; empty where it has not been trained to an end.
     """
 
     name: str
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def load(folders: Sequence[Path]) -> list[Finished]:
-    """Reads runs; each gets the shortest name that tells it from the others.
+    """Reads runs; each gets the shortest name that distinguishes it from the others.
 
     Raises:
         UserError: a folder holds no run, or none that has begun, or is given twice.
@@ -124,7 +124,7 @@ def flag_rows(runs: Sequence[Finished]) -> list[list[str]]:
 
 
 def result_rows(runs: Sequence[Finished]) -> list[list[str]]:
-    """What the runs came to, accuracies with their 95 % intervals: row by row."""
+    """The results of the runs, accuracies with their 95 % intervals: row by row."""
     return [
         ["epochs", *(str(run.history[-1].epoch) for run in runs)],
         ["best epoch", *(_at(run, "best", "epoch") for run in runs)],

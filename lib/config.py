@@ -1,4 +1,4 @@
-"""What a run is: every choice that makes it this run and no other."""
+"""The configuration of a run: every choice that makes it this run and no other."""
 
 import dataclasses
 import os
@@ -182,7 +182,7 @@ def setting(name: str, value: object = None) -> str:
 
 
 def require_phase_names(names: Sequence[str]) -> None:
-    """Finds out whether a list of phases can be one.
+    """Makes sure that names can be a list of phases.
 
     Raises:
         UserError: it is empty, a name stands twice, or one cannot be the name of a phase.
@@ -207,13 +207,13 @@ def require_phase_names(names: Sequence[str]) -> None:
                 " that name must be the last; give it another name, or its place"
             )
         if names.count(name) > 1:
-            raise UserError(f"{received}: {name!r} stands there twice; give each its own name")
+            raise UserError(f"{received}: {name!r} is given twice; give each its own name")
 
 
 def user_cache() -> Path:
     """The folder for what can be made again: data sets, decoded pictures, downloaded weights."""
     place = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if place == "~/.cache":  # no HOME, and no account that could tell it
+    if place == "~/.cache":  # no HOME, and no account that names one
         return _without_home()
     return Path(expanded(place), "thaw").absolute()
 

@@ -5,7 +5,7 @@ import signal
 
 
 class UserError(Exception):
-    """Something the user can put right.
+    """An error that the user can correct.
 
     The message is a single line: what was received, what was expected, what to do. Entry points
     print it without a traceback and exit with code 1; every other exception is a defect of ours.
@@ -19,7 +19,7 @@ class Stopped(Exception):
         number: of the signal that asked.
 
     Attributes:
-        exit_code: 130 for SIGINT, 143 for SIGTERM, as shells have it.
+        exit_code: 130 for SIGINT, 143 for SIGTERM, as in shells.
     """
 
     def __init__(self, number: int):
@@ -30,6 +30,6 @@ class Stopped(Exception):
 
 def reason(error: Exception) -> str:
     """What went wrong, on one line, without the names that TensorFlow gives to its operations."""
-    # Of an error in a graph TensorFlow tells first where the graph was made, then what happened.
+    # Of an error in a graph TensorFlow says first where the graph was made, then what happened.
     message = str(error).strip().rpartition("\n\n")[2]
     return " ".join(re.sub(r"\[*\{\{.*?\}\}\]*|\[Op:\w+\]( name:)?", "", message).split())

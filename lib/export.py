@@ -1,8 +1,8 @@
-"""Carries a trained run elsewhere: as a SavedModel, a Keras model, or for TensorFlow Lite.
+"""Exports a trained run: as a SavedModel, a Keras model, or for TensorFlow Lite.
 
     python -m lib.export --workdir=RUN --format=saved_model|keras|tflite
 
-What was written is loaded again and held against the run on its validation pictures, and called in
+What was written is loaded again and compared with the run on its validation pictures, and called in
 every way that a person would, in a process of its own; it is put in place only if all agree. Exit
 codes: 0 done; 1 a clear error; 2 bad usage.
 """
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
             calls = check_calls(
                 options.format, options.quantize, copy, ways, classify, config.image_size, shown
             )
-        say(_told(calls))
+        say(_described(calls))
         write_json(
             temporary / REPORT,
             {
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     if options.no_check:
         say(
-            "warning: the export was not held against the run on its pictures"
+            "warning: the export was not compared with the run on its pictures"
             f" ({setting('no_check')})"
         )
     if options.format == "saved_model" and not is_literal(output.absolute()):
@@ -162,7 +162,7 @@ def _elsewhere(folder: Path) -> Iterator[Path]:
             yield readable
 
 
-def _told(calls: "Calls") -> str:
+def _described(calls: "Calls") -> str:
     """Which ways of calling were tried, and which kinds of files are refused."""
     line = f"Called in {len(calls.ways)} ways by a process of its own: the same answers"
     if calls.reads:
@@ -183,12 +183,12 @@ def _first(subset: Subset, count: int) -> Subset:
 def _table(found: Sequence["Agreement"], size: int) -> str:
     lines = [
         f"{'takes':<24}{'pictures':>9}{'same label':>12}{'largest difference':>20}"
-        f"{'accuracy':>10}{'of the run':>12}{'ms a picture':>14}{'MB':>7}"
+        f"{'accuracy':>10}{'of the run':>12}{'ms per picture':>16}{'MB':>7}"
     ]
     lines += [
         f"{each.takes:<24}{each.pictures:>9}{1 - each.disagreement:>12.2%}"
         f"{each.largest_difference:>20.2g}{each.accuracy:>10.4f}{each.accuracy_of_run:>12.4f}"
-        f"{each.milliseconds:>14.1f}{size / 1e6:>7.1f}"
+        f"{each.milliseconds:>16.1f}{size / 1e6:>7.1f}"
         for each in found
     ]
     return "\n".join(lines)
@@ -265,7 +265,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         default=500,
         type=_positive,
         metavar="N",
-        help="validation pictures to hold the export against (default: 500)",
+        help="validation pictures to compare the export on (default: 500)",
     )
     parser.add_argument(
         "--dataset",
@@ -276,7 +276,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--no_check",
         action="store_true",
-        help="export without pictures to hold the export against",
+        help="export without comparing on pictures",
     )
     parser.add_argument("--force", action="store_true", help="replace an export")
     options = parser.parse_args(arguments)

@@ -42,14 +42,14 @@ def _load(path: Path) -> str:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     module.__file__ = str(path)
     try:
-        # Compiled here, as an import would leave a cache beside the user's file.
+        # Compiled here, as an import would leave a cache next to the user's file.
         exec(compile(content, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         line = _line_of(error, path)
         what = error.msg if isinstance(error, SyntaxError) else str(error) or "no message"
         raise UserError(
-            f"{received}, line {line}: {type(error).__name__}: {' '.join(what.split())}; mend it"
+            f"{received}, line {line}: {type(error).__name__}: {' '.join(what.split())}; correct it"
         ) from error
     return digest
 

@@ -1,9 +1,9 @@
-"""Tells what is on pictures, by a trained run.
+"""Classifies pictures by a trained run.
 
     python -m lib.predict --workdir=RUN PICTURE_OR_FOLDER...
 
-Exit codes: 0 all pictures are told; 1 some could not be read or something not be written, which is
-named on stderr while the rest is done, or there is a clear error; 2 bad usage.
+Exit codes: 0 all pictures are classified; 1 some could not be read or something not be written,
+which is named on stderr while the rest is done, or there is a clear error; 2 bad usage.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         if place:
             _make(option, place)
 
-    problems = 0  # beside the pictures that are none
+    problems = 0  # besides pictures that cannot be read
 
     def complain(text: str) -> None:
         nonlocal problems
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     from lib.inference.trained import open_trained
 
     trained = open_trained(folder, saved.config, saved.facts["classes"], options.checkpoint)
-    told, first = 0, []
+    done, first = 0, []
     with contextlib.ExitStack() as stack:
         show = _terminal(paths, trained.classes)
         add = None
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
             }
             show(row)
             if explanations:
-                name = fitting(f"{told:05d}_{each.path.stem}", ".png")
+                name = fitting(f"{done:05d}_{each.path.stem}", ".png")
                 try:
                     _explain(each, explanations / name)
                     row["explanation"] = str(explanations / name)
@@ -122,21 +122,21 @@ def main(arguments: Sequence[str]) -> int:
                 except UserError as error:
                     add = None
                     complain(str(error))
-            if told < _IN_GRID:
+            if done < _IN_GRID:
                 first.append((each.read.pixels, each.name, each.probability))
-            told += 1
+            done += 1
             advance(1)
         # Within the block, as the table, too, may fail to take its name at the end.
         if options.grid and first:
             pixels, names, probabilities = zip(*first, strict=True)
-            figure = plots.classified(np.stack(pixels), names, probabilities, told)
+            figure = plots.classified(np.stack(pixels), names, probabilities, done)
             try:
                 plots.save(figure, options.grid)
             except OSError as error:
                 why = error.strerror or error
                 complain(f"{setting('grid', options.grid)} cannot be written ({why})")
-    unread = len(paths) - told
-    say(f"{told} pictures predicted" + (f", {unread} could not be read" if unread else ""))
+    unread = len(paths) - done
+    say(f"{done} pictures predicted" + (f", {unread} could not be read" if unread else ""))
     return 1 if unread or problems else 0
 
 
@@ -203,7 +203,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "pictures",
         nargs="+",
         metavar="PICTURE_OR_FOLDER",
-        help="folders are searched; - reads names from standard input, one a line",
+        help="folders are searched; - reads names from standard input, one per line",
     )
     parser.add_run()
     parser.add_argument(

@@ -29,7 +29,7 @@ def train(
     Args:
         config: what the run is.
         until: the phase to end with, or "all".
-        stop: whether the program is asked to end; None where nobody asks but by an exception.
+        stop: whether the program is asked to end; None where no signal is handled.
         started: when the program was, by `time.monotonic`; None for now.
 
     Returns:
@@ -37,7 +37,7 @@ def train(
 
     Raises:
         Stopped: a signal came, and a checkpoint was written.
-        UserError: something that the user can mend; the message is one line.
+        UserError: something that the user can correct; the message is one line.
     """
     started = time.monotonic() if started is None else started
     config, stop = resolved(config), stop or StopRequest()
@@ -80,7 +80,7 @@ def suggest_rate(config: Config, name: str, stop: StopRequest | None = None) -> 
 
     Raises:
         Stopped: a signal came.
-        UserError: something that the user can mend; the message is one line.
+        UserError: something that the user can correct; the message is one line.
     """
     config, stop = resolved(config), stop or StopRequest()
     folder = Path(config.workdir)

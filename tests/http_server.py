@@ -1,4 +1,4 @@
-"""A web server on 127.0.0.1 that misbehaves as it is told."""
+"""A web server on 127.0.0.1 that misbehaves as a test asks."""
 
 import contextlib
 import dataclasses

@@ -137,7 +137,7 @@ def spelled(source):
 
 
 def options():
-    """The names of the flags of `train.py`, and of the options of the commands beside it."""
+    """The names of the flags of `train.py`, and of the options of the other commands."""
     names = {"{}", *Config().to_json(), *(f"<phase>_{field}" for field in PHASE_FLAGS)}
     names |= {flag.name for flag in absl_flags.FLAGS.flags_by_module_dict()[flags.run.__name__]}
     for part in ARROWS:

@@ -1,4 +1,4 @@
-"""The busy processes that `benchmarks.busy` measures beside."""
+"""The busy processes that `benchmarks.busy` measures next to."""
 
 import os
 import sys

@@ -30,7 +30,7 @@ def make_run(folder, epochs=2, **flags):
     return folder
 
 
-def test_runs_are_told_apart_by_the_shortest_names(tmp_path):
+def test_runs_are_distinguished_by_the_shortest_names(tmp_path):
     folders = [make_run(tmp_path / name) for name in ("a/run", "b/run")]
     assert [run.name for run in compare.load(folders)] == ["a/run", "b/run"]
     folders = [tmp_path / "a" / "run", make_run(tmp_path / "a" / "other")]
@@ -115,7 +115,7 @@ def test_a_command_that_makes_no_sense_ends_with_code_2_and_one_line(arguments, 
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_figure_that_cannot_be_written_is_told_before_anything_is_printed(tmp_path, capsys):
+def test_a_figure_that_cannot_be_written_is_reported_before_anything_is_printed(tmp_path, capsys):
     runs = [str(make_run(tmp_path / name)) for name in "ab"]
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):

@@ -95,7 +95,7 @@ def test_phases_have_names_of_their_own(names):
         ([], "--phases=: expected the name of a phase"),
         ([""], "--phases=: expected the name of a phase"),
         (["head", ""], "'' cannot be the name of a phase"),
-        (["head", "head"], "--phases=head,head: 'head' stands there twice"),
+        (["head", "head"], "--phases=head,head: 'head' is given twice"),
         (["evaluate"], "'evaluate' has another meaning"),
         (["start"], "'start' has another meaning"),
         (["all", "top"], "--phase=all stands for all phases"),
@@ -109,7 +109,7 @@ def test_a_list_of_phases_that_cannot_be_one_is_refused(names, said):
         require_phase_names(names)
 
 
-def test_what_is_not_by_default_is_told_as_it_is_given():
+def test_what_is_not_by_default_is_written_as_it_is_given():
     config = Config(seed=3, plugin=("a.py", "b.py"), train_limit=None)
     assert not_default(config.to_json()) == {"seed": "3", "plugin": "a.py,b.py"}
     phases = config.with_flags(plugin=[], phases=["head", "top"], top_epochs=2, head_epochs=10)

@@ -59,9 +59,9 @@ def expected(trained_run, files):
     """What the run says of these files: classes, and probabilities [n, 2]."""
     trained = opened(trained_run)
     classify = make_classifier(trained)
-    told = [classify(load(path, 32)[np.newaxis]) for path in files]
-    classes = [("ants", "bees")[int(label[0])] for label, _ in told]
-    return classes, np.concatenate([probabilities for _, probabilities in told])
+    answers = [classify(load(path, 32)[np.newaxis]) for path in files]
+    classes = [("ants", "bees")[int(label[0])] for label, _ in answers]
+    return classes, np.concatenate([probabilities for _, probabilities in answers])
 
 
 def levels(path):
@@ -72,35 +72,35 @@ def test_a_saved_model_takes_a_batch_of_pictures_of_any_size(exports, files, exp
     pictures = tf.saved_model.load(str(exports("saved_model"))).signatures["pictures"]
     batch = np.stack([levels(path) for path in files])
     assert batch.shape[1:] == (40, 44, 3)  # not the size of the network
-    told = pictures(pictures=tf.constant(batch))
-    assert [name.decode() for name in told["class"].numpy()] == expected[0]
-    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
-    assert told["class_names"].numpy().tolist() == [[b"ants", b"bees"]] * len(files)
+    answers = pictures(pictures=tf.constant(batch))
+    assert [name.decode() for name in answers["class"].numpy()] == expected[0]
+    np.testing.assert_allclose(answers["probabilities"], expected[1], atol=HALFWAY)
+    assert answers["class_names"].numpy().tolist() == [[b"ants", b"bees"]] * len(files)
 
 
 def test_a_saved_model_takes_a_batch_of_encoded_files(exports, files, expected):
     encoded = tf.saved_model.load(str(exports("saved_model"))).signatures["encoded"]
-    told = encoded(encoded=tf.constant([path.read_bytes() for path in files]))
-    assert [name.decode() for name in told["class"].numpy()] == expected[0]
-    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
+    answers = encoded(encoded=tf.constant([path.read_bytes() for path in files]))
+    assert [name.decode() for name in answers["class"].numpy()] == expected[0]
+    np.testing.assert_allclose(answers["probabilities"], expected[1], atol=HALFWAY)
 
 
 def test_a_saved_model_refuses_one_file_and_answers_the_others(exports, files, expected):
     loaded = tf.saved_model.load(str(exports("saved_model")))
-    told = loaded(tf.constant([files[0].read_bytes(), b"no picture", files[-1].read_bytes()]))
+    answers = loaded(tf.constant([files[0].read_bytes(), b"no picture", files[-1].read_bytes()]))
     names = [expected[0][0].encode(), b"", expected[0][-1].encode()]
-    assert told["class"].numpy().tolist() == names
-    assert np.isfinite(told["probabilities"]).all(axis=1).tolist() == [True, False, True]
+    assert answers["class"].numpy().tolist() == names
+    assert np.isfinite(answers["probabilities"]).all(axis=1).tolist() == [True, False, True]
     reason = b"not a JPEG, PNG, GIF, BMP or WebP picture"
-    assert told["refused"].numpy().tolist() == [b"", reason, b""]
+    assert answers["refused"].numpy().tolist() == [b"", reason, b""]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float16", "float32", "float64"])
 def test_a_saved_model_is_called_with_numbers_of_any_type(exports, files, expected, dtype):
     loaded = tf.saved_model.load(str(exports("saved_model")))
     batch = np.stack([levels(path) for path in files])
-    told = loaded(batch.astype(dtype))
-    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
+    answers = loaded(batch.astype(dtype))
+    np.testing.assert_allclose(answers["probabilities"], expected[1], atol=HALFWAY)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
@@ -109,8 +109,8 @@ def test_a_keras_model_takes_pictures_of_any_size_however_it_is_called(
 ):
     model = keras.models.load_model(exports("keras") / "model.keras")
     batch = np.stack([levels(path) for path in files]).astype(dtype)
-    for told in (model(batch), model(batch), model.predict(batch, verbose=0)):
-        np.testing.assert_allclose(told, expected[1], atol=HALFWAY)
+    for answers in (model(batch), model(batch), model.predict(batch, verbose=0)):
+        np.testing.assert_allclose(answers, expected[1], atol=HALFWAY)
     np.testing.assert_array_equal(model(batch), model(batch))
 
 
@@ -147,10 +147,10 @@ def test_a_lite_model_takes_a_picture_of_any_size_or_resized(exports, files, exp
     model = interpreter(path.read_bytes(), 1)
     pictures, resized = map(model.get_signature_runner, ("pictures", "resized"))
     for file, probabilities in zip(files, expected[1], strict=True):
-        told = pictures(pictures=levels(file)[np.newaxis])["probabilities"]
-        np.testing.assert_allclose(told[0], probabilities, atol=HALFWAY)
-        told = resized(pictures=load(file, 32)[np.newaxis])["probabilities"]
-        np.testing.assert_allclose(told[0], probabilities, atol=1e-4)
+        answers = pictures(pictures=levels(file)[np.newaxis])["probabilities"]
+        np.testing.assert_allclose(answers[0], probabilities, atol=HALFWAY)
+        answers = resized(pictures=load(file, 32)[np.newaxis])["probabilities"]
+        np.testing.assert_allclose(answers[0], probabilities, atol=1e-4)
 
 
 def test_half_precision_halves_a_lite_model(exports):
@@ -169,8 +169,8 @@ def test_a_lite_model_in_integers_takes_the_levels_of_pictures(
     assert given["dtype"] == np.uint8
     assert given["quantization"] == (pytest.approx(1), 0)
     (way,) = formats.load_tflite(tmp_path, trained.config)
-    told = [way.probabilities(way.prepare(path.read_bytes())) for path in files]
-    assert np.corrcoef(np.transpose(told)[1], expected[1][:, 1])[0, 1] > 0.9
+    answers = [way.probabilities(way.prepare(path.read_bytes())) for path in files]
+    assert np.corrcoef(np.transpose(answers)[1], expected[1][:, 1])[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(("format", "file"), [("keras", "model.keras"), ("tflite", "model.tflite")])
@@ -240,7 +240,7 @@ def test_without_pictures_an_export_says_that_it_is_unchecked(moved_run, tmp_pat
     out = tmp_path / "out"
     arguments = [f"--workdir={moved_run}", "--format=tflite", f"--output={out}", "--no_check"]
     assert export.main(arguments) == 0
-    assert "not held against the run" in capsys.readouterr().out
+    assert "not compared with the run" in capsys.readouterr().out
     report = json.loads((out / "export.json").read_text())
     assert report["checks"] == []
     assert "ready: LiteRT, invoke" in report["calls"]["ways"]  # by pictures that are made up

@@ -60,6 +60,6 @@ def test_a_plugin_that_failed_can_be_tried_again(tmp_path):
             plugins.load([path])
 
 
-def test_a_missing_plugin_is_told(tmp_path):
+def test_a_missing_plugin_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.py cannot be read \(No such file"):
         plugins.load([str(tmp_path / "nowhere.py")])

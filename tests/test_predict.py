@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def told(trained_run, capsys):
+def predicted(trained_run, capsys):
     """A function that predicts, and returns exit code, output, and what was said on stderr."""
 
     def run(*arguments):
@@ -35,9 +35,9 @@ def ants(two_classes):
 
 
 def test_predictions_are_those_of_the_run_to_the_last_digit(
-    told, trained_run, two_classes, tmp_path
+    predicted, trained_run, two_classes, tmp_path
 ):
-    code, _, _ = told(two_classes / "validation", f"--output={tmp_path / 'all.csv'}")
+    code, _, _ = predicted(two_classes / "validation", f"--output={tmp_path / 'all.csv'}")
     assert code == 0
     with open(tmp_path / "all.csv", newline="") as file:
         rows = {str(Path(r["file"]).relative_to(two_classes)): r for r in csv.DictReader(file)}
@@ -53,15 +53,15 @@ def test_predictions_are_those_of_the_run_to_the_last_digit(
     assert np.mean(right) == expected["accuracy"]
 
 
-def test_a_picture_gets_the_same_numbers_in_any_company(told, ants, tmp_path):
-    told(*ants, f"--output={tmp_path / 'all.jsonl'}")
-    told(ants[3], f"--output={tmp_path / 'one.jsonl'}")
+def test_a_picture_gets_the_same_numbers_in_any_company(predicted, ants, tmp_path):
+    predicted(*ants, f"--output={tmp_path / 'all.jsonl'}")
+    predicted(ants[3], f"--output={tmp_path / 'one.jsonl'}")
     lines = (tmp_path / "all.jsonl").read_text().splitlines()
     assert lines[3] == (tmp_path / "one.jsonl").read_text().strip()
 
 
-def test_the_table_is_shown_in_the_order_given(told, ants):
-    _, out, _ = told(ants[2], ants[0])
+def test_the_table_is_shown_in_the_order_given(predicted, ants):
+    _, out, _ = predicted(ants[2], ants[0])
     header, first, second = (line.split() for line in out.splitlines()[1:4])
     assert header == ["file", "class", "probability"]
     assert [first[0], second[0]] == [str(ants[2]), str(ants[0])]
@@ -69,29 +69,29 @@ def test_the_table_is_shown_in_the_order_given(told, ants):
     assert 0.5 <= float(first[2]) <= 1
 
 
-def test_json_has_the_probability_of_each_class(told, ants, tmp_path):
-    told(ants[0], f"--output={tmp_path / 'out.json'}")
+def test_json_has_the_probability_of_each_class(predicted, ants, tmp_path):
+    predicted(ants[0], f"--output={tmp_path / 'out.json'}")
     (row,) = json.loads((tmp_path / "out.json").read_text())
     assert row["file"] == str(ants[0])
     assert sum(row["probabilities"].values()) == pytest.approx(1)
     assert row["probability"] == row["probabilities"][row["class"]]
 
 
-def test_every_kind_of_picture_is_taken(told, ants, tmp_path):
+def test_every_kind_of_picture_is_taken(predicted, ants, tmp_path):
     picture = Image.open(ants[0])
     for name, kind in (("a.JPG", "JPEG"), ("b.gif", "GIF"), ("c d.bmp", "BMP"), ("é", "WEBP")):
         picture.save(tmp_path / name, kind)
-    code, out, _ = told(tmp_path)
+    code, out, _ = predicted(tmp_path)
     assert code == 0
     assert "4 pictures predicted" in out
 
 
-def test_files_that_cannot_be_read_are_named_and_the_others_done(told, ants, tmp_path):
+def test_files_that_cannot_be_read_are_named_and_the_others_done(predicted, ants, tmp_path):
     text = tmp_path / "text.jpg"
     text.write_text("no picture")
     empty = tmp_path / "empty"
     empty.mkdir()
-    code, out, err = told(tmp_path / "missing.png", ants[0], text, empty, ants[1])
+    code, out, err = predicted(tmp_path / "missing.png", ants[0], text, empty, ants[1])
     assert code == 1
     assert len(err.splitlines()) == 3
     for name in ("missing.png", "text.jpg", "empty"):
@@ -99,9 +99,9 @@ def test_files_that_cannot_be_read_are_named_and_the_others_done(told, ants, tmp
     assert "2 pictures predicted, 2 could not be read" in out
 
 
-def test_explanations_are_pictures_named_in_the_table(told, ants, tmp_path):
+def test_explanations_are_pictures_named_in_the_table(predicted, ants, tmp_path):
     folder, output = tmp_path / "why", tmp_path / "out.csv"
-    told(f"--explain={folder}", f"--output={output}", ants[0], ants[1])
+    predicted(f"--explain={folder}", f"--output={output}", ants[0], ants[1])
     with open(output, newline="") as file:
         named = [row["explanation"] for row in csv.DictReader(file)]
     assert sorted(map(str, folder.iterdir())) == named
@@ -109,12 +109,14 @@ def test_explanations_are_pictures_named_in_the_table(told, ants, tmp_path):
     assert Image.open(named[0]).size == Image.open(ants[0]).size
 
 
-def test_a_folder_without_pictures_is_a_failure_though_every_picture_was_told(told, ants, tmp_path):
-    code, out, err = told(ants[0], tmp_path)
+def test_a_folder_without_pictures_is_a_failure_though_every_picture_was_classified(
+    predicted, ants, tmp_path
+):
+    code, out, err = predicted(ants[0], tmp_path)
     assert code == 1
     assert err == f"python -m lib.predict: the folder '{tmp_path}' holds no files\n"
     assert out.endswith("\n1 pictures predicted\n")
-    assert told(tmp_path)[0] == 1
+    assert predicted(tmp_path)[0] == 1
 
 
 def rows_of(path):
@@ -123,12 +125,14 @@ def rows_of(path):
 
 
 @pytest.mark.parametrize("name", ["x" * 251, "ж" * 125])
-def test_a_picture_of_the_longest_name_is_explained_like_the_others(told, ants, tmp_path, name):
+def test_a_picture_of_the_longest_name_is_explained_like_the_others(
+    predicted, ants, tmp_path, name
+):
     long = tmp_path / "set" / f"{name}.png"
     long.parent.mkdir()
     long.write_bytes(ants[0].read_bytes())
     folder, output = tmp_path / "why", tmp_path / "out.csv"
-    code, _, err = told(long, ants[1], f"--explain={folder}", f"--output={output}")
+    code, _, err = predicted(long, ants[1], f"--explain={folder}", f"--output={output}")
     assert (code, err) == (0, "")
     explained = [Path(row["explanation"]) for row in rows_of(output)]
     assert [path.name[:9] for path in explained] == [f"00000_{name[:3]}", "00001_1.p"]
@@ -137,10 +141,10 @@ def test_a_picture_of_the_longest_name_is_explained_like_the_others(told, ants, 
     assert sorted(explained) == sorted(folder.iterdir())
 
 
-def test_an_explanation_that_cannot_be_written_costs_nothing_else(told, ants, tmp_path):
+def test_an_explanation_that_cannot_be_written_costs_nothing_else(predicted, ants, tmp_path):
     folder, output = tmp_path / "why", tmp_path / "out.csv"
     (folder / "00001_1.png").mkdir(parents=True)  # in the place of one
-    code, out, err = told(*ants[:3], f"--explain={folder}", "--force", f"--output={output}")
+    code, out, err = predicted(*ants[:3], f"--explain={folder}", "--force", f"--output={output}")
     assert code == 1
     (line,) = err.splitlines()
     assert f"'{ants[1]}' is not explained: 00001_1.png cannot be written (Is a directory)" in line
@@ -150,12 +154,14 @@ def test_an_explanation_that_cannot_be_written_costs_nothing_else(told, ants, tm
     assert Image.open(folder / explained[2]).size == Image.open(ants[2]).size
 
 
-def test_a_full_disk_costs_none_of_what_was_told_before_nor_the_rest(told, ants, tmp_path):
+def test_a_full_disk_costs_none_of_what_was_predicted_before_nor_the_rest(
+    predicted, ants, tmp_path
+):
     output, grid = tmp_path / "out.jsonl", tmp_path / "grid.png"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (800, limits[1]))  # no file may be larger
     try:
-        code, out, err = told(*ants, f"--output={output}", f"--grid={grid}")
+        code, out, err = predicted(*ants, f"--output={output}", f"--grid={grid}")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 1
@@ -170,44 +176,44 @@ def test_a_full_disk_costs_none_of_what_was_told_before_nor_the_rest(told, ants,
     assert not output.exists() and not grid.exists()
 
 
-def test_rows_that_an_earlier_run_left_are_replaced_by_force_alone(told, ants, tmp_path):
+def test_rows_that_an_earlier_run_left_are_replaced_by_force_alone(predicted, ants, tmp_path):
     left = tmp_path / "out.partial.csv"
     left.write_text("precious")
     with pytest.raises(UserError, match=r"out\.partial\.csv exists.*--force"):
-        told(ants[0], f"--output={tmp_path / 'out.csv'}")
+        predicted(ants[0], f"--output={tmp_path / 'out.csv'}")
     assert left.read_text() == "precious"
-    assert told(ants[0], f"--output={tmp_path / 'out.csv'}", "--force")[0] == 0
+    assert predicted(ants[0], f"--output={tmp_path / 'out.csv'}", "--force")[0] == 0
     assert not left.exists()
 
 
-def test_a_bare_explain_does_not_swallow_the_picture_after_it(told, trained_run, ants):
-    code, out, _ = told("--explain", ants[0])
+def test_a_bare_explain_does_not_swallow_the_picture_after_it(predicted, trained_run, ants):
+    code, out, _ = predicted("--explain", ants[0])
     assert code == 0
     assert "1 pictures predicted" in out
     assert len(list((trained_run / "explanations").iterdir())) == 1
 
 
-def test_the_grid_shows_pictures(told, ants, tmp_path):
-    told(ants[0], ants[1], f"--grid={tmp_path / 'grid.png'}")
+def test_the_grid_shows_pictures(predicted, ants, tmp_path):
+    predicted(ants[0], ants[1], f"--grid={tmp_path / 'grid.png'}")
     assert Image.open(tmp_path / "grid.png").width == 1600
 
 
-def test_what_is_there_is_replaced_by_force_alone(told, ants, tmp_path):
+def test_what_is_there_is_replaced_by_force_alone(predicted, ants, tmp_path):
     output = tmp_path / "out.csv"
     output.write_text("precious")
     with pytest.raises(UserError, match=r"out\.csv exists.*--force"):
-        told(ants[0], f"--output={output}")
+        predicted(ants[0], f"--output={output}")
     assert output.read_text() == "precious"
-    told(ants[0], f"--output={output}", "--force")
+    predicted(ants[0], f"--output={output}", "--force")
     assert output.read_text().startswith("file,class")
 
 
-def test_checkpoints_are_found_by_word_and_by_path(told, trained_run, ants, tmp_path):
+def test_checkpoints_are_found_by_word_and_by_path(predicted, trained_run, ants, tmp_path):
     newest = max(trained_run.glob("checkpoints/*.index"), key=lambda path: path.stat().st_mtime)
     outputs = []
     for number, name in enumerate(("latest", newest, newest.with_suffix(""))):
         outputs.append(tmp_path / f"{number}.json")
-        told(ants[0], f"--checkpoint={name}", f"--output={outputs[-1]}")
+        predicted(ants[0], f"--checkpoint={name}", f"--output={outputs[-1]}")
     assert len({path.read_text() for path in outputs}) == 1
 
 
@@ -221,28 +227,30 @@ def test_checkpoints_are_found_by_word_and_by_path(told, trained_run, ants, tmp_
         ([f"--output={'x' * 300}.csv"], "cannot be written .File name too long"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line(told, ants, monkeypatch, tmp_path, arguments, message):
+def test_what_the_user_can_mend_is_one_line(
+    predicted, ants, monkeypatch, tmp_path, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tests.png").touch()
     with pytest.raises(UserError, match=message) as error:
-        told(ants[0], *arguments)
+        predicted(ants[0], *arguments)
     assert "\n" not in str(error.value)
 
 
-def test_a_checkpoint_of_another_network_is_refused(told, ants, tmp_path, network_for_three):
+def test_a_checkpoint_of_another_network_is_refused(predicted, ants, tmp_path, network_for_three):
     from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
     from lib.runs.state import State
 
     other = TracedCheckpoint(model=network_for_three.model, state=State())
     path = Checkpoints(tmp_path / "three", keep=1).save(other, 1)
     with pytest.raises(UserError, match="of another network than MobileNetV2"):
-        told(ants[0], f"--checkpoint={path}")
+        predicted(ants[0], f"--checkpoint={path}")
 
 
 @pytest.mark.parametrize("bad", ["--output=out.txt", "--grid=grid.jpg", "--nonsense", "--work=x"])
-def test_bad_usage_ends_with_code_2(told, ants, capsys, bad):
+def test_bad_usage_ends_with_code_2(predicted, ants, capsys, bad):
     with pytest.raises(SystemExit) as ending:
-        told(ants[0], bad)
+        predicted(ants[0], bad)
     assert ending.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 

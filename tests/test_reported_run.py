@@ -217,7 +217,7 @@ def test_a_comparison_shows_what_differs_and_draws_the_curves(runs, tmp_path, ca
         (["--against=nowhere"], "--against is for --phase=evaluate", 2),
     ],
 )
-def test_a_comparison_that_cannot_be_made_is_told_in_one_line(runs, two_classes, flags, said, code):
+def test_a_comparison_that_cannot_be_made_is_one_line(runs, two_classes, flags, said, code):
     done = thaw(f"--workdir={runs / 'first'}", f"--dataset={two_classes}", *SMALL, *flags)
     assert done.returncode == code
     assert said in done.stderr and len(done.stderr.splitlines()) == 1

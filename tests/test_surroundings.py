@@ -24,7 +24,7 @@ print([keras.config.backend(), keras.config.floatx(), keras.config.epsilon(),
 STATED = "['tensorflow', 'float32', 1e-07, 'channels_last', 'float32', None, 2, '']"
 
 
-def told(tmp_path, keras_json="{}", before="", **variables):
+def printed(tmp_path, keras_json="{}", before="", **variables):
     """What a process says of its settings, last, and what it was warned of, first."""
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras" / "keras.json").write_text(keras_json)
@@ -49,18 +49,18 @@ def told(tmp_path, keras_json="{}", before="", **variables):
     ],
 )
 def test_keras_is_not_asked_of_the_home_folder(tmp_path, keras_json):
-    assert told(tmp_path, json.dumps(keras_json)) == [STATED]
+    assert printed(tmp_path, json.dumps(keras_json)) == [STATED]
 
 
 def test_keras_that_was_imported_before_is_put_right(tmp_path):
     before = "import keras; keras.config.set_floatx('float16');"
     before += "keras.config.set_image_data_format('channels_first');"
     before += "keras.config.set_dtype_policy('mixed_bfloat16'); keras.config.set_epsilon(0.1)"
-    assert told(tmp_path, before=before)[-1] == STATED
+    assert printed(tmp_path, before=before)[-1] == STATED
 
 
 def test_variables_that_change_how_it_computes_are_ignored_with_a_warning(tmp_path):
-    *warnings, settings = told(
+    *warnings, settings = printed(
         tmp_path,
         KERAS_BACKEND="jax",
         KERAS_MAX_EPOCHS="1",
@@ -133,4 +133,4 @@ def test_on_windows_it_says_where_it_runs():
 
 def test_the_process_that_tensorflow_was_started_in_warns_its_children_of_nothing(tmp_path):
     before = "runtime.start(threads=2, seed=0); runtime.state_surroundings()"
-    assert told(tmp_path, before=before) == [STATED]
+    assert printed(tmp_path, before=before) == [STATED]

@@ -1,1 +1,1 @@
-"""Where pictures come from, and which of them make up a batch."""
+"""Data sets, their splits, augmentation, and the order of training pictures."""

@@ -13,7 +13,7 @@ parameters that have defaults, are what `--augment="darken(0.3)|flip"` can say:
   operation, step, position) alone. All that is random must come from it. How often and how wide
   an operation draws changes no other operation's numbers.
 - The function is traced once into a TensorFlow graph, without AutoGraph: what depends on a tensor
-  is said with `tf.where`, not with `if`. For values out of range raise `UserError`, or call
+  is expressed with `tf.where`, not with `if`. For values out of range raise `UserError`, or call
   `within` and `interval`.
 
 An operation that only says where pixels come from returns an `affine` geometry instead. Adjacent
@@ -41,7 +41,7 @@ Draw = Callable[[int], tf.Tensor]
 
 OPERATIONS = Registry("operation")
 
-_ATTEMPTS = 10  # at a box that fits, as torchvision has it
+_ATTEMPTS = 10  # at a box that fits, as in torchvision
 
 # The mean colour for a network whose inputs are scaled to [-1, 1]: it sees zeros.
 _NEUTRAL = 127.5
@@ -80,7 +80,7 @@ def translate(examples: Examples, draw: Draw, most=0.1) -> Geometry:
 
 @OPERATIONS.register
 def zoom(examples: Examples, draw: Draw, most=0.2) -> Geometry:
-    """Zooms in or out by up to this part, as Keras' RandomZoom has it."""
+    """Zooms in or out by up to this part, as Keras' RandomZoom does."""
     within("most", most, 0, 0.9)
     factor = 1.0 + most * signed(draw(1)[:, 0])
     return affine(examples, xx=factor, yy=factor)

@@ -1,4 +1,4 @@
-"""A list of operations, as `--augment` has it, as one function of a batch and its step number."""
+"""A list of operations, as in `--augment`, as one function of a batch and its step number."""
 
 import inspect
 import itertools

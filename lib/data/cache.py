@@ -7,8 +7,8 @@ A set is two files in the cache's folder:
                    where the row is not kept
 
 The index is replaced as a whole and comes last. Rows are written in place, and only while no other
-process has the set open. So whatever cuts in (a kill, a power failure, a damaged disk), a row that
-is not what the index says fails its checksum and reads as one that is not kept.
+process has the set open. So whatever interrupts (a kill, a power failure, a damaged disk), a row
+that is not what the index says fails its checksum and reads as one that is not kept.
 
 Three locks, all of them the system's, so that they end with the process that holds them:
 
@@ -38,7 +38,7 @@ import numpy as np
 from lib.config import setting
 from lib.errors import UserError
 from lib.system.atomic import is_temporary, replacing
-from lib.system.file_lock import alone
+from lib.system.file_lock import exclusive_lock
 from lib.system.progress import Progress
 
 _SET = re.compile(r"[0-9a-f]{24}\.pixels")
@@ -145,10 +145,10 @@ class CachedSet:
         """Keeps a row no longer."""
         self.index.checksums[place] = None
 
-    def mend(self, place: int, pixels: np.ndarray) -> None:
+    def repair(self, place: int, pixels: np.ndarray) -> None:
         """Writes a damaged row again: the very bytes that each reader expects there."""
         if self._file.writable() and self.index.checksums[place] == zlib.crc32(pixels):
-            # The pixels are had without it: on a full or failing disk the row stays damaged.
+            # The caller has the pixels: where the disk is full or fails, the row stays damaged.
             with contextlib.suppress(OSError):
                 self._write(place, pixels)
 
@@ -204,7 +204,7 @@ class PictureCache:
 
     Args:
         folder: of all sets; two processes may share it.
-        name: of the set, 24 hexadecimal digits; of another name is whatever gives other pixels.
+        name: of the set, 24 hexadecimal digits; whatever changes the pixels changes the name.
         count: how many pictures the set has.
         shape: of the pixels of one picture.
         budget: bytes that all sets may take together.
@@ -228,8 +228,8 @@ class PictureCache:
         except FileNotFoundError:
             return None
         except Exception:
-            # Damage can make any layer of the reading trip, and whatever it was, the cure is the
-            # same: it is only a cache, the pictures themselves are read again, and shown to be.
+            # Damage can make any layer of the reading raise any error. The remedy is always the
+            # same, as this is only a cache: the pictures themselves are read again.
             return None
         return index if whole else None
 
@@ -274,7 +274,7 @@ class PictureCache:
         nor does it take more than half of what is free on the disk.
 
         Args:
-            progress: told how long another process that does the same is waited for.
+            progress: shows the wait for another process that does the same.
 
         Raises:
             UserError: the cache cannot be written.
@@ -282,11 +282,11 @@ class PictureCache:
         with contextlib.ExitStack() as held:
             with _explained(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(alone(self._lock, progress))
+                held.enter_context(exclusive_lock(self._lock, progress))
                 for leftover in self._folder.glob(f".{self._index.stem}.*"):
                     if is_temporary(leftover):
                         leftover.unlink()
-                with alone(self._folder / ".lock", progress):
+                with exclusive_lock(self._folder / ".lock", progress):
                     opened = self.open()
                     before = opened and opened.index.copy()
                     opened = opened or self._made()

@@ -1,4 +1,4 @@
-"""How do the cats-and-dogs photographs get into the cache, whole or not at all?
+"""Downloads the cats-and-dogs photographs into the cache, whole or not at all.
 
 `fetch(data_dir, SOURCES, progress)` returns the folder with `train/` and `validation/`, each with
 `cats/` and `dogs/`. That folder appears by one rename, after the archive was checked, so it never
@@ -18,7 +18,7 @@ from lib.config import setting
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.downloads import DownloadError, discard, download, source_of
-from lib.system.file_lock import alone
+from lib.system.file_lock import exclusive_lock
 from lib.system.progress import Progress
 
 SOURCES: tuple[str, ...] = (
@@ -51,7 +51,7 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
     Args:
         data_dir: either the unpacked data set itself, used as it is, or the folder in which
             `cats_and_dogs_filtered` is or will be.
-        urls: where the archive is to be had, tried in this order (an address from which a part is
+        urls: addresses of the archive, tried in this order (an address from which a part is
             already there comes first).
         progress: how the work is reported.
 
@@ -62,7 +62,7 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
         target = folder_in(data_dir)
         if not target.exists():
             data_dir.mkdir(parents=True, exist_ok=True)
-            with alone(data_dir / f".{NAME}.lock", progress):
+            with exclusive_lock(data_dir / f".{NAME}.lock", progress):
                 if not target.exists():
                     _fetch_from_any(urls, data_dir, progress)
     except OSError as error:
@@ -159,7 +159,7 @@ def _check_harmless(member: zipfile.ZipInfo) -> None:
 def _unpack(
     path: Path, pictures: list[zipfile.ZipInfo], data_dir: Path, progress: Progress
 ) -> None:
-    """Unpacks the pictures beside the target and moves them there all at once."""
+    """Unpacks the pictures next to the target and moves them there all at once."""
     temporary = data_dir / f".{NAME}.unpacking"
     if temporary.exists():  # left by a kill
         shutil.rmtree(temporary)

@@ -1,4 +1,4 @@
-"""The pictures of a run: found, split, checked, and ready to be asked for by position."""
+"""The pictures of a run: found, split, checked, and addressed by position."""
 
 import dataclasses
 import hashlib
@@ -26,7 +26,7 @@ class Subset:
         classes: their names; a label is an index into it.
         names: of the files, relative to the data set's folder.
         labels: int32 [n], indices of classes.
-        rows: int64 [n], where the pictures stand in `store`.
+        rows: int64 [n], where the pictures are in `store`.
         store: where their pixels are.
     """
 
@@ -110,8 +110,8 @@ def open_dataset(config: Config, progress: Progress) -> Dataset:
     """Finds or fetches the data set of a run, checks its pictures and splits the good ones.
 
     Raises:
-        UserError: the data set cannot be had, is not laid out as expected, or holds pictures that
-            cannot be decoded (unless `config.bad_images` is "skip").
+        UserError: the data set cannot be obtained, is not laid out as expected, or holds pictures
+            that cannot be decoded (unless `config.bad_images` is "skip").
     """
     listing = splits.list_folder(_folder(config, progress))
     chosen, store = _choose(listing, config, progress)
@@ -132,7 +132,7 @@ def list_classes_of(config: Config, progress: Progress) -> list[str]:
     """The classes of a run's data set, which is fetched where it is missing; no picture is read.
 
     Raises:
-        UserError: the data set cannot be had, or is not laid out as expected.
+        UserError: the data set cannot be obtained, or is not laid out as expected.
     """
     return list(splits.split_folder(_folder(config, progress), config.seed).classes)
 

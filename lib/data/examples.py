@@ -1,4 +1,4 @@
-"""What training sees of a batch: images and targets."""
+"""Training examples: images and targets."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class Examples(NamedTuple):
-    """Images with what the network is to say of them.
+    """Images and their targets.
 
     Attributes:
         images: float32 [n, height, width, 3], 0 to 255.

@@ -1,4 +1,4 @@
-"""Which folders of a data set are its training, validation and test set, and which are classes.
+"""Finds which folders of a data set are its splits, and which are classes.
 
 Split folders go by many names (`train`, `training_set`, `seg_train`, `valid`, `dev`, `testing`),
 and archives often nest them once (`training_set/training_set/cats`). A class may have such a name
@@ -35,7 +35,7 @@ class Layout:
     Attributes:
         parts: "train", "validation" or "test" -> the folder that holds its class folders. Class
             folders alone are the training set, from which the others have to be taken.
-        left_aside: folders beside class folders that are no classes.
+        left_aside: folders next to class folders that are no classes.
         note: what was taken for what, on one line; empty where it goes without saying.
     """
 
@@ -176,14 +176,14 @@ def _given(
     ]
     if missing:
         found = _listed(root, [folders[0] for folders in parts.values()])
-        beside = f", beside {_listed(root, others)}" if others else ""
+        next_to = f", next to {_listed(root, others)}" if others else ""
         advice = ""
         if "train" in parts:
             inner = parts["train"][0].inner
             advice = f", or {setting('dataset', inner)}, of which a quarter is then held back"
         raise UserError(
-            f"'{root}' holds {found} but no {missing[0]}/{beside}; expected train/, validation/ and"
-            f" optionally test/, or class folders alone{advice}"
+            f"'{root}' holds {found} but no {missing[0]}/{next_to}; expected train/, validation/"
+            f" and optionally test/, or class folders alone{advice}"
         )
 
     chosen = {part: parts[part][0].inner for part in PARTS if part in parts}
@@ -206,14 +206,14 @@ def _require_no_hidden_parts(root: Path, classes: Sequence[_Folder]) -> None:
     """Refuses what would be trained as classes and surely is something else.
 
     Raises:
-        UserError: all of the folders hold the same folders, or one holds those beside it.
+        UserError: all of the folders hold the same folders, or one holds those next to it.
     """
     names = {f.path.name for f in classes}
     for folder in classes:
         copies = folder.folders & (names - {folder.path.name})
         if folder.holds_folders_only and len(copies) > 1:
             raise UserError(
-                f"'{folder.inner}' holds {_quoted(copies)}, which are folders beside it too: it"
+                f"'{folder.inner}' holds {_quoted(copies)}, which are folders next to it too: it"
                 " looks like a copy of the data set in itself and not like a class; move it away"
             )
     shared = frozenset.intersection(*(f.folders for f in classes)) if classes else frozenset()

@@ -1,4 +1,4 @@
-"""Which pictures are, by their content, in more than one split, or in more than one class."""
+"""Finds pictures whose content is in more than one split, or in more than one class."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Which pictures a folder of class folders holds, and which class each of them shows."""
+"""Lists the pictures in a folder of class folders, with the class of each."""
 
 import os
 import re
@@ -68,13 +68,13 @@ def subfolders(folder: Path) -> list[Path]:
 def glance(folder: Path) -> tuple[frozenset[str], bool]:
     """What lies directly inside a folder: the names of visible folders, and whether pictures do.
 
-    Pictures are told by their names here, so that tables and notes beside folders do not count.
+    Pictures are recognised by their names here, so that tables and notes do not count.
 
     Raises:
         UserError: the folder cannot be read.
     """
     entries = _visible(folder)
-    # Links that cannot be followed are no folders here; what they are is said when all is listed.
+    # Links that cannot be followed are no folders here; they are an error when all is listed.
     folders = frozenset(entry.name for entry in entries if _is_folder(entry))
     return folders, any(
         entry.name not in folders and entry.name.lower().endswith(_SUFFIXES) for entry in entries
@@ -87,7 +87,7 @@ def list_classes(
     """Lists the pictures of each class, however deep they lie inside the class's folder.
 
     Every visible file counts, whatever its extension: whether it is a picture is seen when it is
-    decoded. Files beside the class folders belong to no class and are passed over.
+    decoded. Files next to the class folders belong to no class and are passed over.
 
     Args:
         folder: holds one folder for each class, named after it.
@@ -153,7 +153,7 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry beside class folders is a folder, or a link to one.
+    """Whether an entry next to class folders is a folder, or a link to one.
 
     Raises:
         UserError: it is a link that leads nowhere, and may have stood for a class.
@@ -185,10 +185,10 @@ def visible_files(
     Args:
         folder: where to look; links to folders are followed.
         above: folders on the way here, so that a link back to one is not.
-        refused: is told of each folder that cannot be read, whose files are then missing.
+        refused: called for each folder that cannot be read, whose files are then missing.
 
     Raises:
-        UserError: a folder cannot be read, and there is nobody to tell.
+        UserError: a folder cannot be read, and `refused` is None.
     """
     here = folder.resolve()
     if here in above:

@@ -1,4 +1,4 @@
-"""Which pictures a step sees: a batch is addressed by its step number."""
+"""The order of training pictures: a batch is addressed by its step number."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def batch_positions(step: int, count: int, batch_size: int, seed: int) -> np.nda
     Args:
         step: number of the training step, from 0, counted over all epochs and phases.
         count: pictures in the training split.
-        batch_size: pictures a step.
+        batch_size: pictures per step.
         seed: the run's seed.
     """
     epoch, batch = divmod(step, steps_per_epoch(count, batch_size))

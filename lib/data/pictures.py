@@ -1,4 +1,4 @@
-"""How the bytes of a picture file become an array of a fixed size.
+"""Decodes picture files to arrays of a fixed size.
 
 The content decides what a file is, not its name. Every function here is safe to call from several
 threads at once, and gains from it: Pillow lets go of the interpreter while it decodes and resizes.

@@ -1,4 +1,4 @@
-"""Which picture is in which split, and in which order each split stands.
+"""Splits pictures into training, validation and test set, each in a fixed order.
 
 The choice is a function of (seed, file names) alone: each class is ranked by a hash of the seed and
 the picture's name, and the first of the ranking are held back. So it is the same after any restart
@@ -41,7 +41,7 @@ class Listing:
 class Splits:
     """The three disjoint sets of a run.
 
-    Each stands in an order that mixes the classes evenly, so that the first N pictures have the
+    Each is in an order that mixes the classes evenly, so that the first N pictures have the
     proportions of the whole.
 
     Attributes:
@@ -131,7 +131,7 @@ def split(listing: Listing, seed: int, bad: Collection[Picture] = ()) -> Splits:
         whole = ranked["validation"]
         if all(len(pictures) < 2 for pictures in whole.values()):
             raise UserError(
-                f"'{listing.layout.parts['validation']}' has one picture a class, of which none "
+                f"'{listing.layout.parts['validation']}' has one picture per class, of which none "
                 f"can be spared for the test set; add pictures there, or a test/ folder"
             )
         cuts = {name: min(len(p) - 1, max(1, round(len(p) * TEST))) for name, p in whole.items()}

@@ -1,4 +1,4 @@
-"""How the pixels of any picture are read quickly: checked and decoded early, remembered on disk.
+"""Quick access to the pixels of any picture: checked and decoded once, cached on disk.
 
 Opening a store reads every file once, in parallel: hashed, decoded, resized. What was found is kept
 in the cache (`lib/data/cache.py`): of each file its status, the digest of its bytes and what is
@@ -10,7 +10,7 @@ of its times and its inode. The time of modification alone would not do: program
 or copy them set it back. The time of the status (ctime) cannot be set: on every POSIX system it
 moves with each write, renaming, new link or change of rights. Where it or the inode changes though
 the content does not (a backup made hard links; FAT and FUSE number files anew at each mount), the
-digest tells, and nothing is decoded. Two cases are left: a file system without a ctime of its own
+digest shows, and nothing is decoded. Two cases are left: a file system without a ctime of its own
 (FAT, sshfs), on which a file is changed in place and its size and time are set back; and a network
 file system that hands out an old status for a few seconds.
 """
@@ -35,7 +35,7 @@ from lib.data.listing import Picture
 from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
 from lib.system import fault_points
-from lib.system.prefetching import ahead
+from lib.system.prefetching import prefetched
 from lib.system.progress import Progress
 from lib.system.runtime import cores, release_memory
 
@@ -113,7 +113,7 @@ class PictureStore:
         decoded = self._threads.map(self._decode_again, rows[lacking])
         for i, pixels in zip(lacking, decoded, strict=True):
             batch[i] = pixels
-            self._cache.mend(places[i], pixels)
+            self._cache.repair(places[i], pixels)
         return batch
 
     def _decode_again(self, row: int) -> np.ndarray:
@@ -148,7 +148,7 @@ def open_store(
             fit are kept, in the order of their paths, and each other one is decoded whenever it is
             asked for.
         on_bad: whether pictures that cannot be decoded stop everything or are left out.
-        progress: told of the files that have to be read, or of the wait for another process that
+        progress: shows the files that have to be read, or the wait for another process that
             reads them.
 
     Returns:
@@ -207,7 +207,9 @@ def _update(opened: CachedSet, paths: Sequence[str], size: int, progress: Progre
     with (
         progress("checking pictures", len(work), "pictures") as advance,
         # Closed first: an interrupt then drops the files still waiting.
-        contextlib.closing(ahead(check, work, results=16 * _THREADS, threads=_THREADS)) as results,
+        contextlib.closing(
+            prefetched(check, work, results=16 * _THREADS, threads=_THREADS)
+        ) as results,
     ):
         for i, result in zip(work, results, strict=True):
             opened.index.notes[i] = list(result)

@@ -1,1 +1,1 @@
-"""What a trained run is used for: told apart, explained, and carried elsewhere."""
+"""Use of a trained run: evaluation, comparison, prediction, explanation and export."""

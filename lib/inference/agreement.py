@@ -1,4 +1,4 @@
-"""Whether an exported model says the same as the network that it was made from."""
+"""Compares an exported model with the network that it was made from."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -48,14 +48,14 @@ def agreements(
     batch_size: int,
     progress: Progress,
 ) -> list[Agreement]:
-    """Holds an exported model against the network, over pictures that it was not trained on.
+    """Compares an exported model with the network, over pictures that it was not trained on.
 
     Args:
         ways: into the exported model.
         classify: the network.
         subset: the pictures.
         batch_size: how many the network takes at a time.
-        progress: told of each picture.
+        progress: shows the pictures that are done.
     """
     positions = np.arange(len(subset))
     batches = np.split(positions, positions[batch_size::batch_size])
@@ -76,16 +76,16 @@ def agreements(
                     given.append(np.full(expected.shape[1], np.nan))
                 seconds.append(perf_counter() - began)
                 advance(1)
-        # What was not told is no class at all: never that of the run, and never right.
-        told = np.isfinite(given)
-        labels = np.where(told.all(axis=1), np.argmax(given, axis=1), -1)
+        # An answer without numbers is no class at all: never that of the run, and never right.
+        known = np.isfinite(given)
+        labels = np.where(known.all(axis=1), np.argmax(given, axis=1), -1)
         differences = np.abs(given - expected)
         results.append(
             Agreement(
                 takes=way.name,
                 pictures=len(paths),
                 disagreeing=int(np.sum(labels != predicted)),
-                largest_difference=float(np.max(differences, where=told, initial=0.0)),
+                largest_difference=float(np.max(differences, where=known, initial=0.0)),
                 accuracy=float(np.mean(labels == subset.labels)),
                 accuracy_of_run=float(np.mean(predicted == subset.labels)),
                 milliseconds=float(1000 * np.median(seconds)),

@@ -41,7 +41,7 @@ def open_baseline(
         progress: how work on pictures is reported.
 
     Raises:
-        UserError: there is no run in the folder, or it tells other classes apart.
+        UserError: there is no run in the folder, or it has other classes.
     """
     other = require_baseline(folder, run)
     config = dataclasses.replace(other.config, workdir=str(folder))
@@ -59,14 +59,15 @@ def require_baseline(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
     """What another run's `config.json` says, with which a run is to be compared.
 
     Raises:
-        UserError: there is no run in the folder, or it tells other classes apart.
+        UserError: there is no run in the folder, or it has other classes.
     """
     other = run_folder.saved(folder)
     if other is None:
         raise UserError(f"{setting('against', folder)} holds no run; give the folder of one")
     if other.facts["classes"] != run.facts["classes"]:
         raise UserError(
-            f"{setting('against', folder)} tells {', '.join(other.facts['classes'])} apart, this"
-            f" run {', '.join(run.facts['classes'])}: only runs of the same classes can be compared"
+            f"{setting('against', folder)} has the classes {', '.join(other.facts['classes'])}, and"
+            f" this run {', '.join(run.facts['classes'])}: only runs of the same classes can be"
+            " compared"
         )
     return other

@@ -1,4 +1,4 @@
-"""Whether an exported model answers rightly however it is called, in a process of its own."""
+"""Checks the answers of an exported model, called in every way in a process of its own."""
 
 import base64
 import dataclasses
@@ -61,7 +61,7 @@ def check_calls(
         ways: into the same export, in this process.
         classify: the network of the run.
         size: side of the pictures that the network takes.
-        pictures: files to try beside those that are made up.
+        pictures: files to try besides those that are made up.
 
     Raises:
         UserError: it answers wrongly, or not at all, or reads a file in another way than training.
@@ -70,7 +70,7 @@ def check_calls(
     shown = [decode(file) for file in (*pictures, *list(files.values())[:4])]
     ready = np.stack([resize(image, size) for image in shown])
     wide = np.stack([np.asarray(image.resize((size + 31, size + 14))) for image in shown])
-    answers, told = _called(format, folder, ready, wide, list(files.values()))
+    answers, report = _called(format, folder, ready, wide, list(files.values()))
 
     by_name = {way.name: way for way in ways}
     way = by_name.get("pictures") or by_name["resized"]
@@ -86,10 +86,12 @@ def check_calls(
         expected["files"] = [way.probabilities(image) for image in images]
 
     near = _NEAR if quantize in ("none", "int8") else _HALVES_NEAR
-    wrong = [f"{name} fails: {' '.join(why.split())[:200]}" for name, why in told["failed"].items()]
+    wrong = [
+        f"{name} fails: {' '.join(why.split())[:200]}" for name, why in report["failed"].items()
+    ]
     refuses = {}
     for name, given in answers.items():
-        refused = told["refused"].get(name, [""] * len(given))
+        refused = report["refused"].get(name, [""] * len(given))
         right = np.abs(given - expected[name.split(":")[0]]).max(axis=1) <= near
         kinds = (
             list(files) if name.startswith("files") else [f"picture {i}" for i in range(len(given))]
@@ -120,13 +122,13 @@ def classify_all(classify: Classifier, ready: np.ndarray) -> np.ndarray:
 def _called(
     format: str, folder: Path, ready: np.ndarray, wide: np.ndarray, files: Sequence[bytes]
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """What the export answers in another process: by way of calling, and what `outside` tells."""
+    """What the export answers in another process: by way of calling, and what `outside` reports."""
     with tempfile.TemporaryDirectory(prefix="thaw-") as place:
         exchange = Path(place)
         np.savez(exchange / "given.npz", ready=ready, pictures=wide)
         encoded = [base64.b64encode(file).decode() for file in files]
         (exchange / "files.json").write_text(json.dumps(encoded))
-        # Copies: neither may it be tied to where it was written, nor see this project beside it.
+        # Copies: neither may it be tied to where it was written, nor see this project next to it.
         shutil.copytree(folder, exchange / "export")
         shutil.copy(outside.__file__, exchange / "outside.py")
         # By paths from here on: TensorFlow takes some characters of a path for a pattern.
@@ -142,7 +144,7 @@ def _called(
             )
         with np.load(exchange / "answers.npz") as archive:
             answers = dict(archive)
-        return answers, json.loads((exchange / "told.json").read_text())
+        return answers, json.loads((exchange / "report.json").read_text())
 
 
 def _surroundings() -> dict[str, str]:

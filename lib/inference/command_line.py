@@ -1,4 +1,4 @@
-"""How the commands beside `train.py` end: one line for an error, a code that says what happened."""
+"""Arguments and exit codes of the commands other than `train.py`; an error is one line."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that puts what is wrong into one line, as `train.py` does."""
 
     def __init__(self, prog: str, doc: str | None):
-        # None where Python was told to leave docstrings out.
+        # None where Python leaves docstrings out (-OO).
         description = doc and doc.splitlines()[0]
         super().__init__(f"python -m {prog}", description=description, allow_abbrev=False)
 
@@ -43,7 +43,7 @@ def path(text: str) -> Path:
 def run(name: str, main: Callable[[], int]) -> NoReturn:
     """Runs a command and leaves the program with its exit code.
 
-    Code 1 stands for an error that the user can mend, told in one line; 130 and 143 for a stop by
+    Code 1 stands for an error that the user can correct, on one line; 130 and 143 for a stop by
     SIGINT and SIGTERM, after what is unfinished has been removed.
 
     Args:

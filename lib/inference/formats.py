@@ -1,7 +1,7 @@
-"""How a trained network is written in other formats, and loaded from them again.
+"""Writes a trained network in other formats, and loads it from them again.
 
 Each takes pictures as levels from 0 to 255, and gives the probability of each class. The names of
-the classes travel along: in the outputs of a SavedModel, else as `labels.txt`, both beside the
+the classes travel along: in the outputs of a SavedModel, else as `labels.txt`, both next to the
 model and inside its file, which is also a ZIP archive. There a name is a line, with a line end or
 backslash in it written as in Python.
 """
@@ -80,10 +80,10 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "encoded")])
     def encoded(encoded):
         squares, refused = decoded_and_resized(encoded, size)
-        told, sound = outputs(squares), refused == ""
-        return told | {
-            "class": tf.where(sound, told["class"], ""),
-            "probabilities": tf.where(sound[:, tf.newaxis], told["probabilities"], np.nan),
+        answers, sound = outputs(squares), refused == ""
+        return answers | {
+            "class": tf.where(sound, answers["class"], ""),
+            "probabilities": tf.where(sound[:, tf.newaxis], answers["probabilities"], np.nan),
             "refused": refused,
         }
 
@@ -128,7 +128,7 @@ def write_keras(trained: Trained, folder: Path) -> None:
     """
     size, model = trained.config.image_size, trained.network.model
     pictures = keras.Input((None, None, 3), dtype="float32", name="pictures")
-    # No layer: `keras.layers.Resizing` is in training mode unless told otherwise, and so would be
+    # No layer: `keras.layers.Resizing` is in training mode unless called otherwise, and so would be
     # the layers behind it.
     scaled = keras.ops.image.resize(pictures, (size, size), "bilinear", antialias=True)
     logits = model(keras.ops.round(scaled), training=False)
@@ -245,7 +245,7 @@ def _levels(data: bytes) -> np.ndarray:
 
 
 def _write_labels(trained: Trained, folder: Path, model: str | None = None) -> None:
-    """Writes the names of the classes, one a line, and into the model's file where it is one."""
+    """Writes the names of the classes, one per line, and into the model's file where it is one."""
     text = "".join(f"{name.translate(_ONE_LINE)}\n" for name in trained.classes)
     (folder / LABELS).write_bytes(text.encode())
     if model:

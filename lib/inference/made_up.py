@@ -1,6 +1,6 @@
 """Made-up picture files, of every kind that `lib.data.pictures.decode` takes.
 
-An exported model that decodes files by itself is held against that function with them.
+An exported model that decodes files by itself is compared with that function on them.
 """
 
 import io

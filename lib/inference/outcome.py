@@ -1,4 +1,4 @@
-"""What a run comes to: its best checkpoint, on pictures that no choice was made by."""
+"""The result of a run: its best checkpoint, on pictures that no choice was made by."""
 
 import dataclasses
 import math
@@ -33,7 +33,7 @@ from lib.training.stopping import StopRequest
 
 
 def finish(run: Run) -> None:
-    """Measures the best checkpoint of a run on the test set, and writes down what the run came to.
+    """Measures the best checkpoint of a run on the test set, and writes down the result.
 
     Does nothing where that has been done for these very weights.
 

@@ -7,7 +7,7 @@ Run as a script of its own by `lib.inference.calls`, with TensorFlow, LiteRT and
 EXPORT is the folder of the model. EXCHANGE holds `given.npz` with `ready` (pictures of the
 network's size) and `pictures` (of another), uint8 [n, height, width, 3], and `files.json`, picture
 files in base64. There go `answers.npz`, probabilities [n, classes] of each way of calling, and
-`told.json`: what failed, and which files were refused.
+`report.json`: what failed, and which files were refused.
 """
 
 import base64
@@ -106,10 +106,10 @@ def invoke(interpreter, one):
 
 def each(call, batch):
     """Calls a model with one picture after the other."""
-    told = [call(batch[i : i + 1]) for i in range(len(batch))]
-    if isinstance(told[0], dict):
-        return {key: np.concatenate([one[key] for one in told]) for key in told[0]}
-    return np.concatenate(told)
+    answers = [call(batch[i : i + 1]) for i in range(len(batch))]
+    if isinstance(answers[0], dict):
+        return {key: np.concatenate([one[key] for one in answers]) for key in answers[0]}
+    return np.concatenate(answers)
 
 
 def main(format, folder, exchange):
@@ -118,20 +118,20 @@ def main(format, folder, exchange):
         sets = {name: given[name] for name in ("ready", "pictures")}
     files = [base64.b64decode(file) for file in json.loads((exchange / "files.json").read_text())]
     ways = {"keras": of_keras, "saved_model": of_saved_model, "tflite": of_tflite}[format]
-    answers, told = {}, {"failed": {}, "refused": {}}
+    answers, report = {}, {"failed": {}, "refused": {}}
     for name, call in ways(folder, sets, files):
         try:
             answer = call()
         except Exception as error:  # whatever it is, a person would meet it
-            told["failed"][name] = f"{type(error).__name__}: {error}"
+            report["failed"][name] = f"{type(error).__name__}: {error}"
             continue
         if isinstance(answer, dict):
             if "refused" in answer:
-                told["refused"][name] = [text.decode() for text in np.asarray(answer["refused"])]
+                report["refused"][name] = [text.decode() for text in np.asarray(answer["refused"])]
             answer = answer["probabilities"]
         answers[name] = np.asarray(answer)
     np.savez(exchange / "answers.npz", **answers)
-    (exchange / "told.json").write_text(json.dumps(told))
+    (exchange / "report.json").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which pictures a user means, and how they are read ahead of the network."""
+"""Finds the pictures that a user names, and reads them ahead of the network."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from PIL import Image
 from lib.data.listing import visible_files
 from lib.data.pictures import decode, resize
 from lib.errors import UserError
-from lib.system.prefetching import ahead
+from lib.system.prefetching import prefetched
 from lib.system.runtime import cores
 
 
@@ -37,7 +37,7 @@ def named_files(
     """Lists the files that arguments name: themselves, or all visible ones below a folder, sorted.
 
     Args:
-        arguments: of the command line; "-" stands for names on standard input, one a line.
+        arguments: of the command line; "-" stands for names on standard input, one per line.
         standard_input: where these come from; None where it was closed.
 
     Yields:
@@ -85,7 +85,7 @@ def read_ahead(paths: Sequence[Path], size: int, shown: int, limit: int) -> Iter
             fault = str(error) or type(error).__name__
         return Read(path, None, None, fault)
 
-    return ahead(read, paths, results=limit, threads=cores())
+    return prefetched(read, paths, results=limit, threads=cores())
 
 
 def _reduced(image: Image.Image, longest: int) -> np.ndarray:

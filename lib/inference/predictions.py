@@ -1,4 +1,4 @@
-"""What a trained run says of pictures, one after the other, in bounded memory."""
+"""Predictions of a trained run for pictures, one after the other, in bounded memory."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ import numpy as np
 from lib.inference.pictures import Read
 from lib.inference.trained import Trained, make_classifier
 from lib.model.gradcam import make_gradcam
-from lib.system.prefetching import ahead
+from lib.system.prefetching import prefetched
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What is said of a picture.
+    """The prediction for a picture.
 
     Attributes:
         read: the picture.
@@ -48,7 +48,7 @@ def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Itera
     classify = make_classifier(trained)
     gradcam = make_gradcam(trained.network) if explain else None
 
-    def told(batch: list[Read]) -> list[Prediction]:
+    def predicted(batch: list[Read]) -> list[Prediction]:
         pixels = np.stack([read.pixels for read in batch])
         likeliest, probabilities = classify(pixels)
         heat = gradcam(pixels, likeliest) if gradcam else [None] * len(batch)
@@ -64,5 +64,5 @@ def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Itera
         ]
 
     batches = iter(lambda: list(islice(reads, trained.config.batch_size)), [])
-    for batch in ahead(told, batches):
+    for batch in prefetched(predicted, batches):
         yield from batch

@@ -1,4 +1,4 @@
-"""What happens to a picture before the network, as TensorFlow operations for an exported model.
+"""Decodes and resizes pictures by TensorFlow operations, for an exported model.
 
 The counterpart of `lib.data.pictures`, which training uses. Pixels that are halfway between two
 levels may be rounded the other way there, where the arithmetic is of integers.
@@ -307,7 +307,7 @@ def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         bits, compression = _number(data, 28, 2, "<"), _number(data, 30, 4, "<")
         colours = _number(data, 46, 4, "<")
         masks = tf.stack([_number(data, 54 + 4 * i, 4, "<") for i in range(4)])
-        if header < 56:  # here no alpha is told of
+        if header < 56:  # such a header has no mask of alpha
             masks *= [1, 1, 1, 0]
     if compression == 0:
         masks = tf.constant(_MASKS_OF_16[1])
@@ -433,7 +433,7 @@ def _upright(picture: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor) -> tuple[tf.Te
 
 
 def _exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The orientation that an EXIF block tells, 0 if none; and what is wrong with it."""
+    """The orientation that an EXIF block holds, 0 if none; and what is wrong with it."""
     for _ in range(2):
         if _at(exif, 0, b"Exif\0\0"):
             exif = tf.strings.substr(exif, 6, tf.strings.length(exif) - 6)

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def unfinished(path: Path) -> Path:
-    """Where the rows of a table are until all are there: `told.partial.csv` beside `told.csv`."""
+    """Where the rows of a table are until all are there: `out.partial.csv` for `out.csv`."""
     return path.with_name(fitting(path.stem, f".partial{path.suffix}"))
 
 

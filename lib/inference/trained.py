@@ -64,7 +64,7 @@ def open_trained(folder: Path, config: Config, classes: Sequence[str], checkpoin
     Args:
         folder: of the run.
         config: what the run is.
-        classes: that it tells apart.
+        classes: of the run.
         checkpoint: "best", "latest", or the path of a checkpoint, with or without its suffix.
 
     Raises:
@@ -89,7 +89,7 @@ def load_trained(
     Args:
         network: of the run.
         config: what the run is.
-        classes: that it tells apart.
+        classes: of the run.
         checkpoint: its path, without suffix.
 
     Raises:

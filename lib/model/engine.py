@@ -1,4 +1,4 @@
-"""How the network is computed: the frozen part once and fast, the trained part under the tape.
+"""Computes the network: the frozen part once and fast, the trained part under the tape.
 
 The network is cut in front of the block of its first trained layer, where a single tensor passes, a
 seventh of the size of what passes inside of a block. What lies below, the prefix, is a fixed
@@ -32,7 +32,7 @@ class Engine:
 
     Attributes:
         prefix: pictures, float32 or uint8 [n, size, size, 3], 0 to 255, to features. Called outside
-            of a graph, by as many threads at once as like.
+            of a graph, by any number of threads at once.
         signature: shape and type of the features, the number of pictures left open.
         suffix: features to pooled features, float32 [n, channels]. Called inside a `tf.function`;
             differentiable in the trained layers' variables.

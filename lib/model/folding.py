@@ -1,6 +1,6 @@
 """Batch normalisation in inference mode, folded into the convolution before it.
 
-With fixed statistics, batch normalisation is a linear map a channel, so that
+With fixed statistics, batch normalisation is a linear map per channel, so that
 `bn(conv(x, k)) = conv(x, k * s) + (beta - mean * s)` where `s = gamma / sqrt(variance + epsilon)`
 (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", 2018, section 3.2). The folded form saves two passes over every feature map and is

@@ -1,4 +1,4 @@
-"""Which layers are trained and which are frozen, and a table of it."""
+"""Freezes and thaws layers, and lists which are trained."""
 
 import difflib
 import math
@@ -81,7 +81,7 @@ def variable_blocks(network: Network, variables: Sequence[keras.Variable]) -> li
 
 
 class Row(NamedTuple):
-    """A line of the layer table: layers in a row that belong together and share a fate.
+    """A line of the layer table: layers of a block, all of them trained or all frozen.
 
     Attributes:
         name: of the block.

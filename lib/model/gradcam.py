@@ -1,4 +1,4 @@
-"""Where in a picture the network saw the class: Grad-CAM.
+"""Grad-CAM: where in a picture the network saw the class.
 
 Grad-CAM weighs the channels of the last feature map by the mean gradient of a class's score over
 their places (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based

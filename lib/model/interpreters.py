@@ -31,7 +31,7 @@ def interpreted(
         threads: processor threads.
 
     Returns:
-        Pictures [n, ...] to features; to be called by as many threads at once as like.
+        Pictures [n, ...] to features; to be called by any number of threads at once.
     """
     idle: SimpleQueue[list[Interpreter]] = SimpleQueue()
     with quietly():
@@ -42,8 +42,8 @@ def interpreted(
         for _ in range(threads):
             idle.put([interpreter(program, threads=1) for program in programs])
     release_memory()
-    # They keep the process's priority: beside a busy machine a lower one would get them next to
-    # nothing, and training waits for them.
+    # They keep the process's priority: on a busy machine a lower one would leave them almost no
+    # time, and training waits for them.
     workers = ThreadPoolExecutor(threads, "interpreter")
 
     def compute(pictures: np.ndarray) -> np.ndarray:

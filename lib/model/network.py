@@ -25,7 +25,7 @@ class Network:
     model: keras.Model
 
     def logits(self, pooled: tf.Tensor, drop: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        """What the network says, [n, 1] or [n, classes].
+        """The logits, float32 [n, 1] or [n, classes].
 
         Args:
             pooled: features, float32 [n, channels].

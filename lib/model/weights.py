@@ -1,4 +1,4 @@
-"""Where the backbone's first weights come from."""
+"""The first weights of the backbone: from a file, embedded, or downloaded."""
 
 import warnings
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lib.config import setting, user_cache, weight_file
 from lib.errors import UserError
 from lib.system.downloads import DownloadError, discard, download
-from lib.system.file_lock import alone
+from lib.system.file_lock import exclusive_lock
 from lib.system.progress import Progress
 
 if TYPE_CHECKING:  # weights are fetched before Keras and TensorFlow are started
@@ -51,7 +51,9 @@ def load_pretrained(
             warnings.simplefilter("ignore")
             backbone.load_weights(str(path))
     except OSError as error:
-        again = "remove it, so that it is had again" if weights == "imagenet" else "give another"
+        again = (
+            "remove it, so that it is downloaded again" if weights == "imagenet" else "give another"
+        )
         raise UserError(
             f"{setting('weights', weights)}: {path} cannot be read ({_first_sentence(error)}):"
             f" {again}"
@@ -104,7 +106,7 @@ def _imagenet(alpha: float, size: int, progress: Progress) -> Path:
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with alone(path.with_name(f".{path.name}.lock"), progress):
+            with exclusive_lock(path.with_name(f".{path.name}.lock"), progress):
                 if not path.exists():
                     download(url, part, HDF5, progress, ANSWER_WITHIN)
                     part.rename(path)

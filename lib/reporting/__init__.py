@@ -1,1 +1,1 @@
-"""What a run tells people: progress, TensorBoard, plots, tables and results."""
+"""Reports of a run for people: TensorBoard, plots, tables, pages and results."""

@@ -1,4 +1,4 @@
-"""Where a classifier errs and how far it can be trusted: figures for a paper."""
+"""Figures that show where a classifier errs and how far it can be trusted."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ def figures(predictions: Predictions, explain: Explain) -> Iterator[tuple[str, F
     """Makes the figures of an evaluation, one by one: each takes 8 MB once it is drawn.
 
     Args:
-        predictions: the pictures and what was said of them.
+        predictions: of the set.
         explain: where the network saw a class.
 
     Yields:
@@ -70,7 +70,7 @@ def figures(predictions: Predictions, explain: Explain) -> Iterator[tuple[str, F
 
 
 def roc(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure | None:
-    """The ROC curve and its upper left corner enlarged, where good classifiers are told apart.
+    """The ROC curve and its upper left corner enlarged, where good classifiers differ.
 
     Of two classes the second counts as positive; of more, each against all others, the eight
     hardest. None where the labels are all of one class, so that no curve is defined.
@@ -162,7 +162,7 @@ def gallery(
     predicted_names: Sequence[str],
     probabilities: Sequence[float],
 ) -> Figure:
-    """Pictures, each with a heat map of what spoke for the predicted class beside it.
+    """Pictures, each with a heat map of what spoke for the predicted class next to it.
 
     Args:
         title: of the figure.
@@ -177,7 +177,7 @@ def gallery(
     figure.suptitle(title, fontsize=13)
     if not rows:
         figure.text(0.5, 0.3, "none", ha="center", fontsize=13, color=GREY)
-    for index, pair in enumerate(map(beside, pictures, heatmaps)):
+    for index, pair in enumerate(map(side_by_side, pictures, heatmaps)):
         axes = figure.add_subplot(rows, GALLERY_COLUMNS, 1 + index)
         draw_picture(axes, pair)
         true, predicted = true_names[index], predicted_names[index]
@@ -191,7 +191,7 @@ def gallery(
     return figure
 
 
-def beside(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def side_by_side(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """A picture, and it again under its heat map.
 
     Args:

@@ -1,4 +1,4 @@
-"""How heat is laid over the picture that it explains."""
+"""Heat maps, laid over the pictures that they explain."""
 
 import numpy as np
 from matplotlib import colormaps

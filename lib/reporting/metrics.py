@@ -1,4 +1,4 @@
-"""How good predictions are, beyond their accuracy.
+"""Metrics of predictions beyond their accuracy.
 
 Written out in NumPy, since each is a line or two and the usual library for them is larger than all
 that a run needs besides TensorFlow. A figure that the data leave undefined, such as the precision

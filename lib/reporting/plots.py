@@ -1,4 +1,4 @@
-"""What a run looks like: the figures for the run folder, for TensorBoard and for a paper.
+"""The figures of a run, for its folder, for TensorBoard and for a paper.
 
 Figures are made with matplotlib's objects alone (no pyplot), so nothing is shared between threads.
 They are 800 pixels wide, the width of a README, and saved at twice that for sharp screens.
@@ -27,7 +27,7 @@ matplotlib.rcdefaults()  # and not what a `matplotlibrc` of this folder or user 
 WIDTH = 8.0  # inches
 DPI = 100
 
-# Okabe and Ito's palette, which readers with any common colour blindness can tell apart.
+# Okabe and Ito's palette, which readers with any common colour blindness can distinguish.
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#555555"
 
 # Where DejaVu Sans, which comes with matplotlib, has no glyph, these are asked if they are there.
@@ -68,7 +68,7 @@ def augmentation(
         images: uint8 [n, height, width, 3], n >= 1.
         targets: float32 [n, classes], or of two classes that of class 1 alone, [n, 1].
         classes: their names.
-        operations: the augmentation, as `--augment` has it.
+        operations: the augmentation, as in `--augment`.
     """
     figure, cells = _grid(images, extra_lines=1)
     how = shown(operations, 70) or "no augmentation"
@@ -199,7 +199,7 @@ def prediction_grid(
 def classified(
     pictures: np.ndarray, names: Sequence[str], probabilities: Sequence[float], total: int
 ) -> Figure:
-    """A grid of pictures with the class that each was told to be and its probability.
+    """A grid of pictures with the predicted class of each and its probability.
 
     Args:
         pictures: uint8 [n, height, width, 3], n >= 1.
@@ -218,7 +218,7 @@ def classified(
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """The confusion matrix: a row a true class, a column a predicted one.
+    """The confusion matrix: a row per true class, a column per predicted one.
 
     A cell shows the count and its share of the row; it is the darker the larger the share. Above 20
     classes the colour stands alone.
@@ -325,7 +325,7 @@ def draw_picture(axes: Axes, picture: np.ndarray) -> None:
 
 
 def letters(axes: Axes) -> int:
-    """How many letters of 10 points fit above the axes: 8 pixels each at 100 dots an inch."""
+    """How many letters of 10 points fit above the axes: 8 pixels each at 100 dots per inch."""
     return int(WIDTH * DPI / axes.get_gridspec().ncols / 8)
 
 

@@ -1,4 +1,4 @@
-"""What a network says of a set of pictures, beside the truth."""
+"""The predictions of a network for a set of pictures, with the true classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Predictions:
-    """A set of n pictures with the network's answers.
+    """The predictions for n pictures, with their true classes.
 
     Attributes:
         classes: their names; a label is an index into it.

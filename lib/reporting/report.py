@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from lib.config import not_default, setting, written
-from lib.reporting.diagnostics import beside
+from lib.reporting.diagnostics import side_by_side
 from lib.reporting.layer_table import Row
 from lib.reporting.metrics import calibration, precision_recall_curve, roc_curve
 from lib.reporting.predictions import Explain, Predictions, percent
@@ -171,7 +171,7 @@ def _confusion(classes: Sequence[str], test: Mapping[str, Any]) -> str:
         )
         body += f"<tr><th>{escape(true)}</th>{cells}</tr>"
     return (
-        '<p class="soft">a row a true class, a column a predicted one</p><div class="wide">'
+        '<p class="soft">a row per true class, a column per predicted one</p><div class="wide">'
         f'<table class="confusion"><tr><th></th>{head}</tr>{body}</table></div>'
     )
 
@@ -216,7 +216,7 @@ def _gallery(predictions: Predictions, positions: np.ndarray, explain: Explain) 
         style = "right" if true == predicted else "wrong"
         name = predictions.names[position]
         tiles.append(
-            f'<figure><img src="{_jpeg(beside(picture, heat))}" loading="lazy"'
+            f'<figure><img src="{_jpeg(side_by_side(picture, heat))}" loading="lazy"'
             f' alt="{_safe(name)}"><figcaption><span class="{style}">{_safe(predicted)}'
             f" {_safe(percent(certainty, 1))}</span>, true: {_safe(true)}<br>{_safe(name)}"
             "</figcaption></figure>"

@@ -1,4 +1,4 @@
-"""What a run shows to people, and when: lines, plots, TensorBoard, tables."""
+"""The reports of a run while it trains: lines, plots, TensorBoard, tables."""
 
 import contextlib
 import json
@@ -27,8 +27,8 @@ from lib.system.progress import duration, say
 class Reports:
     """Where a run is reported: `plots/`, `tensorboard/` and `history.csv` in its folder.
 
-    What cannot be written is said, and training goes on: only checkpoints are worth a stop, and at
-    the end the report.
+    What cannot be written is a warning, and training goes on: only checkpoints are worth a stop,
+    and at the end the report.
 
     Args:
         folder: of the run.
@@ -99,7 +99,7 @@ class Reports:
             self._summaries.picture(split, name, plots.halved(image), step)
 
     def validated(self, predictions: Predictions, step: int) -> None:
-        """Shows what the network says of the validation pictures: of a fixed few, and its worst."""
+        """Shows predictions for validation pictures: for a fixed few, and the worst mistakes."""
         with self._tolerant("the summaries"):
             for tag, positions in (
                 ("predictions", predictions.first(SHOWN)),
@@ -122,7 +122,7 @@ class Reports:
         with self._tolerant("the history"):
             write_history(self._folder / "history.csv", history)
         with self._tolerant("the summaries"):
-            self._mend(row.step)
+            self._reopen(row.step)
             for each in history:  # those that are there already are not written twice
                 self._curves(each)
         self.pictures("curves", plots.curves(history), row.step)
@@ -167,7 +167,7 @@ class Reports:
             {"loss": row.validation_loss, "accuracy": row.validation_accuracy},
         )
 
-    def _mend(self, step: int) -> None:
+    def _reopen(self, step: int) -> None:
         """Begins new event files after a failure: of the old ones, all before it can be read."""
         if self._torn:
             torn = self._summaries  # in use still if the new ones cannot be begun

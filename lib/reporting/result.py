@@ -1,4 +1,4 @@
-"""What a run comes to: accuracy with its uncertainty, and its predictions as a table."""
+"""The result of a run: accuracy with its uncertainty, and its predictions as a table."""
 
 import math
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
 
 
 def write_predictions(path: Path, rows: Iterable[tuple[str, str, str, float]]) -> None:
-    """Writes one row a picture as CSV: file, true class, predicted class, probability.
+    """Writes one row per picture as CSV: file, true class, predicted class, probability.
 
     Args:
         path: the CSV file to write.

@@ -1,4 +1,4 @@
-"""What TensorBoard shows: curves, pictures and texts without a seam, however often a run stops."""
+"""Summaries for TensorBoard: curves, pictures and texts, without a seam where a run has stopped."""
 
 import contextlib
 import io
@@ -47,7 +47,7 @@ class Summaries:
     missing, call `flush` before the checkpoint of that step is written.
 
     The splits share their tags ("loss", "accuracy", ...), so TensorBoard overlays their curves.
-    What is of the run as a whole stands in `folder` itself (`describe`).
+    What is of the run as a whole is in `folder` itself (`describe`).
 
         with Summaries(workdir / "tensorboard", resume_step=0) as summaries:
             summaries.scalars("train", 63, {"loss": 0.41, "accuracy": 0.83})
@@ -71,7 +71,7 @@ class Summaries:
         }
 
     def describe(self, name: str, text: str, flags: Mapping[str, bool | float | str]) -> None:
-        """Says what the run is, once a start.
+        """Says what the run is, once per start.
 
         Args:
             name: of the run, another one for each.
@@ -156,7 +156,7 @@ class Summaries:
         """Adds the graph of a function.
 
         In the form that `tf.summary.trace_export` has, which is a summary with a tag and a step,
-        where `tf.summary.graph` would leave one nameless graph a run.
+        where `tf.summary.graph` would leave one nameless graph per run.
         """
         if self._is_new(split, tag, step):
             metadata = tf.compat.v1.SummaryMetadata()

@@ -1,4 +1,4 @@
-"""What the network says of a few pictures now: tiles that are cheap enough for each epoch.
+"""Predictions for a few pictures as tiles that are cheap enough for each epoch.
 
 Pillow draws it in a few milliseconds, a hundredth of what a matplotlib figure takes.
 """

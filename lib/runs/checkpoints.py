@@ -1,4 +1,4 @@
-"""Checkpoints that can be trusted: TensorFlow's, each with a digest of its files beside it.
+"""Checkpoints that can be trusted: TensorFlow's, each with a digest of its files next to it.
 
 A checkpoint counts once its manifest (`ckpt-150.json`) is there, which is written last and holds
 the SHA-256 of each of its files. One without is what a kill left behind, and is written anew.
@@ -110,7 +110,7 @@ class Checkpoints:
     def newest_good(self, set_aside: bool = True) -> Path | None:
         """The path, without suffix, of the newest checkpoint whose files are as they were written.
 
-        Damaged ones that are newer are said and set aside under another name, so that they are
+        Damaged ones that are newer are reported and set aside under another name, so that they are
         neither used nor lost.
 
         Args:
@@ -182,7 +182,7 @@ class Checkpoints:
             withdrawn.unlink(missing_ok=True)
             self._remove_superseded(step)
         except (OSError, tf.errors.OpError) as error:
-            with contextlib.suppress(OSError):  # nothing can be mended where nothing can be written
+            with contextlib.suppress(OSError):  # a disk that takes nothing takes no repair
                 if withdrawn.exists():
                     withdrawn.replace(manifest)
                 if _fault(path) is not None:
@@ -196,7 +196,7 @@ class Checkpoints:
         return path
 
     def _manager(self, checkpoint: TracedCheckpoint, folder: Path) -> tf.train.CheckpointManager:
-        """TensorFlow's manager, told what is there: its own file about that may be damaged.
+        """TensorFlow's manager, given the list of what is there: its own may be damaged.
 
         Args:
             checkpoint: what it is to write.

@@ -1,4 +1,4 @@
-"""When a phase is finished: functions of the history alone, so that a resume cannot change it."""
+"""The end of a phase: functions of the history alone, so that a resume cannot change it."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def epochs_of(phase: Phase, history: Sequence[Epoch]) -> list[Epoch]:
 
 
 def is_finished(phase: Phase, history: Sequence[Epoch]) -> bool:
-    """Whether a phase has had all of its epochs, or as many without a better one as it may."""
+    """Whether a phase has all of its epochs, or `patience` epochs without a better one."""
     rows = epochs_of(phase, history)
     if len(rows) >= phase.epochs:
         return True

@@ -1,4 +1,4 @@
-"""The folder of a run: which run lives in it, and who is at work there."""
+"""The folder of a run: its lock, its configuration, and whether it is the run asked for."""
 
 import contextlib
 import csv
@@ -103,7 +103,7 @@ class Saved:
 def saved(folder: Path) -> Saved | None:
     """Reads `config.json`; None for a new run.
 
-    A flag that is younger than the run had its default.
+    A flag that was added after the run began has its default.
 
     Raises:
         UserError: the file is damaged, or of a version with other flags.
@@ -162,7 +162,7 @@ def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     """The configuration to go on with: that asked for, if it is that of the run in the folder.
 
     The number of threads is the run's own where none is asked for. Results depend on it, and on
-    machine and packages, in their last bits, so a change of these is allowed and said.
+    machine and packages, in their last bits, so a change of these is a warning.
 
     Args:
         folder: of the run.
@@ -175,7 +175,7 @@ def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     if before is None:
         return dataclasses.replace(config, threads=config.threads or cores())
     config = dataclasses.replace(config, threads=config.threads or before.flags["threads"])
-    # Phases may change until they begin; which have, the checkpoint will tell.
+    # Phases may change until they begin; the checkpoint says which have.
     require_same(folder, before.flags, config.to_json())
     now = provenance() | {"threads": config.threads}
     then = before.made_by | {"threads": before.flags["threads"]}
@@ -225,7 +225,7 @@ def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None
     """Compares the pictures that are there with those that the run was trained on.
 
     Raises:
-        UserError: they differ; which of them do, and how, is said.
+        UserError: they differ; the message says which, and how.
     """
     if dataset.sha256 == before.facts["data_sha256"]:
         return

@@ -1,4 +1,4 @@
-"""What each epoch came to: the table a run keeps as `history.csv`."""
+"""The history of a run: a row per epoch, kept as `history.csv`."""
 
 import csv
 import math

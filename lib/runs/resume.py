@@ -1,4 +1,4 @@
-"""Where a run goes on from, and whether it may."""
+"""Resumes a run: finds what it goes on from, and checks whether it may."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -171,7 +171,7 @@ def find_other(config: Config, classes: list[str], before: Saved | None) -> Path
 
 
 def require_same_phases(folder: Path, config: Config, before: Saved) -> None:
-    """Whether the phases that have begun are those that are asked for, found out early.
+    """Makes sure, early, that the phases that have begun are those that are asked for.
 
     Args:
         folder: of the run.
@@ -188,7 +188,7 @@ def require_same_phases(folder: Path, config: Config, before: Saved) -> None:
 
 
 def require_continuable(folder: Path, config: Config, before: Config, state: State) -> None:
-    """Whether what is asked for goes on from what was trained as if it had been asked for at once.
+    """Makes sure that a run can go on as if this configuration had been asked for from the start.
 
     Phases that have begun must be as they were, but that the last of them may get more epochs
     where nothing in it depends on their number; those that have not may be changed, added, dropped.
@@ -231,7 +231,7 @@ def _require_same_phase(folder: Path, old: Phase, new: Phase) -> None:
 
 
 def _require_extendable(old: Phase, new: Phase, newest: bool, state: State) -> None:
-    """Whether a phase that has begun may have another number of epochs than it had."""
+    """Makes sure that a phase that has begun may have another number of epochs."""
     history = state.journal.history
     done = len(epochs_of(old, history))
     received = setting(f"{new.name}_epochs", new.epochs)

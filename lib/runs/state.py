@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside weights and optimizer: where the run is and how it went so far."""
+"""The state in a checkpoint, besides weights and optimizer: where a run is, how it went so far."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,7 @@ from lib.runs.history import Epoch
 
 @dataclasses.dataclass
 class Journal:
-    """How the run went so far; travels inside the checkpoint, so that the two never disagree.
+    """The course of the run so far, kept in the checkpoint, so that the two never disagree.
 
     Attributes:
         history: the finished epochs, epoch 0 being the evaluation before training.
@@ -103,7 +103,7 @@ class State(tf.Module):
 
     @property
     def journal(self) -> Journal:
-        """How the run went so far; a copy, to be assigned after a change."""
+        """The course of the run so far; a copy, to be assigned after a change."""
         return Journal.from_json(self._journal.numpy().decode())
 
     @journal.setter

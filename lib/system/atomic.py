@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of each."""
+"""Atomic writing: a file is either the old one or the new one, never half of each."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ def fitting(stem: str, ending: str) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that takes its place when the block ends well.
+    """Yields a temporary path next to `path` that takes its place when the block ends well.
 
     A kill at any instant leaves the old file (or none); an exception removes the temporary one.
 

@@ -1,7 +1,7 @@
-"""How does a file come from the web so that a broken download goes on where it stopped?
+"""Downloads of a file that go on where they stopped.
 
 `download(url, part, b"PK", progress, answer_within=7.0)` returns once `part` holds the whole file.
-Which version of the file the bytes so far belong to is remembered beside it (`part` + `.json`), so
+Which version of the file the bytes so far belong to is remembered next to it (`part` + `.json`), so
 that a later call, in another process too, appends to them only what belongs to that same version.
 """
 

@@ -1,4 +1,4 @@
-"""Where may a test stop the program: at named points, which do nothing unless the environment says.
+"""Named points at which a test may stop the program; without these variables they do nothing.
 
     THAW_FAULT="checkpoints:data@2=SIGKILL"             at the second arrival; the signal's default
     THAW_FAULT="write:curves.png@1=ENOSPC"              as if the system had refused

@@ -1,4 +1,4 @@
-"""Work that one process does while others wait for it."""
+"""A file lock, for work that one process does while others wait for it."""
 
 import contextlib
 import fcntl
@@ -11,12 +11,12 @@ from lib.system.progress import Progress
 
 
 @contextlib.contextmanager
-def alone(lock_file: Path, progress: Progress) -> Iterator[None]:
+def exclusive_lock(lock_file: Path, progress: Progress) -> Iterator[None]:
     """Holds a lock, which the system takes back from a process that is killed.
 
     Args:
         lock_file: made where it is missing, and left there.
-        progress: told of the seconds that another process is waited for.
+        progress: shows the seconds of waiting for another process.
     """
     with open(lock_file, "w") as lock:
         if not _locked(lock):

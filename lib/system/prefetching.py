@@ -1,4 +1,4 @@
-"""Work that is done ahead of its use."""
+"""Prefetching: results are computed ahead of their use."""
 
 import itertools
 from collections import deque
@@ -10,7 +10,7 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-def ahead(
+def prefetched(
     function: Callable[[Argument], Result],
     arguments: Iterable[Argument],
     results: int = 2,
@@ -26,7 +26,7 @@ def ahead(
         threads: that compute.
     """
     arguments = iter(arguments)
-    with ThreadPoolExecutor(threads, "ahead") as workers:
+    with ThreadPoolExecutor(threads, "prefetch") as workers:
         waiting = deque(workers.submit(function, a) for a in itertools.islice(arguments, results))
         try:
             while waiting:

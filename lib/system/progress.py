@@ -1,4 +1,4 @@
-"""How far the work is: a bar on a terminal, a plain line now and then elsewhere."""
+"""The progress of work: a bar on a terminal, a plain line now and then elsewhere."""
 
 import contextlib
 import os
@@ -119,7 +119,7 @@ class _Bar:
         self.note = ""
         self.first: tuple[float, int] | None = None  # When the first call came, what it counted.
         self.shown = monotonic()
-        self.on_screen = 0  # Characters of ours on the terminal's line.
+        self.on_screen = 0  # Characters of this bar on the terminal's line.
 
     def advance(self, n: int, note: str = "") -> None:
         with _lock:

@@ -1,4 +1,4 @@
-"""How TensorFlow is started: quiet, repeatable, with a stated number of threads."""
+"""Starts TensorFlow: quiet, repeatable, with a stated number of threads."""
 
 import contextlib
 import ctypes
@@ -55,7 +55,7 @@ def start(threads: int, seed: int) -> None:
     _share_one_heap()
     state_surroundings()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # what TensorFlow's Python part tells
+    logging.getLogger("absl").setLevel(logging.ERROR)  # what TensorFlow's Python part logs
     with quietly(), _kept():
         import keras
         import tensorflow as tf
@@ -90,7 +90,7 @@ def _require_utf8(program: Path) -> None:
 def state_surroundings() -> None:
     """Makes the environment one in which TensorFlow and Keras are as they come.
 
-    Variables that decide how they compute are taken out of it, and said; those of `_RECORDED` stay,
+    Variables that decide how they compute are removed with a warning; those of `_RECORDED` stay,
     since a GPU may need them. Keras is given no folder whose `keras.json` it could read. To be
     called before either is imported.
     """
@@ -142,8 +142,8 @@ def quietly() -> Iterator[None]:
 def _share_one_heap() -> None:
     """Lets all threads allocate from one heap, where the C library can be asked to.
 
-    glibc gives each its own, up to eight a core, and what one has freed is no use to another: 80 MB
-    of a run. Tensors are not concerned, as TensorFlow keeps its own pool of those.
+    glibc gives each its own, up to eight per core, and what one has freed is no use to another: 80
+    MB of a run. Tensors are not concerned, as TensorFlow keeps its own pool of those.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option:
@@ -170,7 +170,7 @@ def peak_memory_mb(usage: resource.struct_rusage | None = None) -> float:
 
 
 def provenance() -> dict[str, str | None]:
-    """What results depend on beside the configuration: machine, versions, variables, the commit."""
+    """What results depend on besides the configuration: machine, versions, environment, commit."""
     versions = {name: metadata.version(name) for name in PACKAGES}
     return (
         {"machine": platform.machine(), "python": platform.python_version()}

@@ -53,7 +53,7 @@ def _outliving(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     stream.flush()
     try:
         number = stream.fileno()
-    except io.UnsupportedOperation:  # one in memory, which nobody can leave
+    except io.UnsupportedOperation:  # one in memory, which has no reader
         return stream
     return io.TextIOWrapper(
         io.BufferedWriter(_Outliving(number, "wb", closefd=False)),

@@ -1,4 +1,4 @@
-"""What the time of a run is spent on."""
+"""The time that a run spends, by phase."""
 
 from time import monotonic
 

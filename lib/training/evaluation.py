@@ -1,4 +1,4 @@
-"""How good the network is on a set of pictures."""
+"""Evaluation of the network on a set of pictures."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from lib.training.stopping import StopRequest
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What the network says about each picture of a set, and how that compares with the truth.
+    """The network's answers for each picture of a set, and how they compare with the truth.
 
     Attributes:
         loss: mean over the set.
@@ -47,7 +47,7 @@ class Evaluation:
         return self.correct / self.count
 
     def of(self, subset: Subset) -> Predictions:
-        """The evaluation beside the pictures it is of."""
+        """The predictions of the evaluation, with the pictures that it is of."""
         return Predictions(
             subset.classes,
             subset.names,
@@ -63,7 +63,7 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
 
     Args:
         feed: the set.
-        step: what the network says of a batch.
+        step: features of a batch to its logits.
         stop: whether the program was asked to end.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the network is fed: step number to features and labels, computed ahead of the loop."""
+"""Batches for the network: step number to features and targets, computed ahead of the loop."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from lib.data.dataset import Subset
 from lib.data.examples import Examples, one_hot_targets, target_columns
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.model.engine import Engine
-from lib.system.prefetching import ahead
+from lib.system.prefetching import prefetched
 from lib.system.progress import bar
 
 
@@ -45,7 +45,7 @@ class TrainingFeed:
     Args:
         subset: the training split.
         engine: computes the features.
-        batch_size: pictures a step.
+        batch_size: pictures per step.
         seed: the run's seed.
         augmentation: how the pictures are varied.
 
@@ -88,13 +88,13 @@ class TrainingFeed:
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`."""
-        return ahead(self.batch, range(first, last))
+        return prefetched(self.batch, range(first, last))
 
 
 class EvaluationFeed:
     """All batches of a split in its order, never augmented.
 
-    The last one has features beyond its labels: it is filled up, so that what the network says of a
+    The last one has features beyond its labels: it is filled up, so that the answer for a
     picture is the same to the last bit in whichever batch and split it is.
 
     The features do not change while the prefix does not, so they are kept if they fit.
@@ -102,7 +102,7 @@ class EvaluationFeed:
     Args:
         subset: the split.
         engine: computes the features.
-        batch_size: pictures a batch.
+        batch_size: pictures per batch.
         memory_mb: budget for keeping features, in MiB.
 
     Attributes:
@@ -123,7 +123,7 @@ class EvaluationFeed:
         if self._kept:
             return iter(self._kept)
         starts = range(0, len(self._subset), self._batch_size)
-        batches = ahead(self._batch, starts)
+        batches = prefetched(self._batch, starts)
         return self._keeping(batches) if self._fits else batches
 
     def prepare(self, check_stop: Callable[[], None]) -> None:

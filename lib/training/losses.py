@@ -44,7 +44,7 @@ def make_loss(
         text: such as `focal(gamma=1.5)`.
         class_weights: one for each class, or None.
         columns: of the logits; where given, the loss is tried on two examples right away, so that
-            what it refuses is said before the long work.
+            its errors come before the long work.
 
     Returns:
         A function of logits and targets, float32 [n, columns], to the losses, float32 [n].
@@ -195,7 +195,7 @@ def _is_number(value: object) -> bool:
 
 
 def _as_several(logits: tf.Tensor) -> tf.Tensor:
-    """Logits of each class: one logit is that of class 1 beside a zero for class 0."""
+    """Logits of each class: one logit is that of class 1, with a zero for class 0."""
     if logits.shape[1] > 1:
         return logits
     return tf.concat([tf.zeros_like(logits), logits], axis=1)
@@ -298,7 +298,7 @@ def probabilities(logits: tf.Tensor) -> tf.Tensor:
 
 
 def answers(logits: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What the network says: likeliest classes, int32 [n], and probabilities, float32 [n, classes].
+    """The network's answers: likeliest classes, int32 [n], and probabilities, float32 [n, classes].
 
     The probabilities are rounded from double precision, since in single precision the last bit
     depends on a picture's place in its batch.

@@ -1,4 +1,4 @@
-"""What a run is made from, opened before the run itself: what is quick to fail comes first."""
+"""The parts of a run, opened before the run itself: what is quick to fail comes first."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -40,12 +40,12 @@ def open_parts(folder: Path, config: Config) -> Parts:
     """Opens what a run is made from; what is quick to find out comes before what takes long.
 
     Raises:
-        UserError: another run lives in the folder, or something cannot be had.
+        UserError: another run lives in the folder, or something cannot be obtained.
     """
     before = run_folder.saved(folder)
     config = run_folder.continued(folder, config, before)
     if not config.from_run:
-        # Missed now, and not when it is read.
+        # A missing file is found now, and not when it is read.
         fetch(config.weights, config.alpha, config.image_size, bar)
     classes = list_classes_of(config, bar)
 

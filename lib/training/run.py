@@ -83,7 +83,8 @@ def build_network(config: Config, classes: Sequence[str]) -> Network:
     """The network of a run, with its first weights.
 
     Raises:
-        UserError: the configuration cannot be trained, or the weights cannot be had or do not fit.
+        UserError: the configuration cannot be trained, or the weights cannot be obtained or do not
+            fit.
     """
     backbone = build_backbone(config.image_size, config.alpha)
     require_trainable(config, backbone, classes)
@@ -151,7 +152,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
 
 
 def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) -> None:
-    """Draws, once a run, what is trained on: the first pictures, and one as training sees it."""
+    """Draws, once per run, what is trained on: the first pictures, and one as training sees it."""
     if all(reports.has_pictures(name, step=0) for name in ("training_samples", "augmentation")):
         return
     shown = np.arange(min(_SHOWN, len(dataset.train)))

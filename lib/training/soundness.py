@@ -1,4 +1,4 @@
-"""Whether the numbers of a run are still worth going on with."""
+"""Checks that the numbers of a run are finite."""
 
 import math
 from typing import NoReturn
@@ -12,7 +12,7 @@ from lib.training.evaluation import Evaluation
 
 
 def require_finite(built: BuiltPhase) -> None:
-    """Finds out whether a step could not be taken.
+    """Makes sure that every step could be taken.
 
     Raises:
         UserError: its loss or gradient was infinite or not a number.

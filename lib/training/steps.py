@@ -1,4 +1,4 @@
-"""What happens in one step: the training step and the evaluation step, as graphs."""
+"""The training step and the evaluation step, as graphs."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

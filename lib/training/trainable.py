@@ -1,4 +1,4 @@
-"""Whether a configuration can be trained: found out before the long work."""
+"""Checks before the long work that a configuration can be trained."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

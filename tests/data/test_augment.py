@@ -1,4 +1,4 @@
-"""Each operation beside a reference: Keras' layer, tf.image, Pillow, or a formula in NumPy."""
+"""Each operation against a reference: Keras' layer, tf.image, Pillow, or a formula in NumPy."""
 
 import keras
 import numpy as np

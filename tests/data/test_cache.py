@@ -209,7 +209,7 @@ def test_a_row_with_a_changed_bit_reads_as_not_kept_and_can_be_mended(tmp_path):
     file.write_bytes(content)
     opened = PictureCache(tmp_path, A, 4, SHAPE, FOUR).open()
     assert held(opened) == [0, 1, 3]
-    opened.mend(2, np.full(SHAPE, 9, np.uint8))  # other pixels are not what was there
+    opened.repair(2, np.full(SHAPE, 9, np.uint8))  # other pixels are not what was there
     assert held(opened) == [0, 1, 3]
-    opened.mend(2, np.full(SHAPE, 2, np.uint8))
+    opened.repair(2, np.full(SHAPE, 2, np.uint8))
     assert held(opened) == [0, 1, 2, 3]

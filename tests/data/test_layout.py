@@ -1,4 +1,4 @@
-"""Folders are told apart by what they hold and by the names that people give them."""
+"""Folders are distinguished by what they hold and by the names that people give them."""
 
 import pytest
 
@@ -126,7 +126,7 @@ CLASSES = {
     "names that only begin like parts": ["trainers tester value"],
     "classes with different folders inside": ["cats/tabby siamese", "dogs/poodle beagle"],
     "classes with one folder of the same name": ["cats/images", "dogs/images"],
-    "folders of the same names beside pictures": ["cats dogs", "cats/in out", "dogs/in out"],
+    "folders of the same names next to pictures": ["cats dogs", "cats/in out", "dogs/in out"],
 }  # fmt: skip
 
 
@@ -145,18 +145,18 @@ def test_class_folders_may_have_the_names_of_split_folders_inside_of_these(tmp_p
 
 # Test folders without classes: (folders, classes, what is said to be left aside).
 UNLABELLED = {
-    "beside split folders": (["train/cats dogs", "validation/cats dogs", "test"], "test/"),
-    "beside training alone": (["train/cats dogs", "test"], "test/"),
-    "beside class folders": (["cats dogs", "testing"], "testing/"),
+    "next to split folders": (["train/cats dogs", "validation/cats dogs", "test"], "test/"),
+    "next to training alone": (["train/cats dogs", "test"], "test/"),
+    "next to class folders": (["cats dogs", "testing"], "testing/"),
     "nested once": (["train/cats dogs", "val/cats dogs", "test/test"], "test/test/"),
     "in a folder that is no class": (["train/cats dogs", "val/cats dogs", "test/all"], "test/"),
     "of a data set with a name": (
         ["asl_train/cats dogs", "asl_test/asl_test"], "asl_test/asl_test/",
     ),
-    "beside training and something else": (
+    "next to training and something else": (
         ["train/cats dogs", "test", "raw/one two"], "test/",
     ),
-    "beside another that has classes": (
+    "next to another that has classes": (
         ["train/cats dogs", "val/cats dogs", "testing/cats dogs", "test"], "test/",
     ),
 }  # fmt: skip
@@ -197,7 +197,7 @@ UNCLEAR = {
     ),
     "a copy of the data set in itself": (
         ["cats dogs", "pets/cats dogs"],
-        "pets' holds 'cats', 'dogs', which are folders beside it too: it looks like a copy",
+        "pets' holds 'cats', 'dogs', which are folders next to it too: it looks like a copy",
     ),
     "training twice": (
         ["Train/cats dogs", "train/cats dogs", "validation/cats dogs"],
@@ -212,11 +212,12 @@ UNCLEAR = {
     "class folders in training alone": (
         ["train/cats dogs", "val"], "val' must hold two or more class folders",
     ),
-    "training beside classes": (
-        ["cats dogs", "train/cats dogs"], "holds train/ but no validation/, beside cats/ and dogs/",
+    "training next to classes": (
+        ["cats dogs", "train/cats dogs"],
+        "holds train/ but no validation/, next to cats/ and dogs/",
     ),
-    "training beside pictures": (
-        ["train/cats dogs", "holdout"], "holds train/ but no validation/, beside holdout/",
+    "training next to pictures": (
+        ["train/cats dogs", "holdout"], "holds train/ but no validation/, next to holdout/",
     ),
     "one class and a test": (
         ["control test"], "only one, 'control' (and test/ without class folders",

@@ -27,7 +27,7 @@ ROOMY, NARROW = 64, 0  # MiB: everything fits, nothing fits
 
 
 class Recorder:
-    """A `Progress` that remembers what it was told of pictures, not of waiting for them."""
+    """A `Progress` that remembers what it was shown of pictures, not of waiting for them."""
 
     def __init__(self):
         self.announced = []

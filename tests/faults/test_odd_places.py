@@ -57,7 +57,7 @@ def test_a_run_is_trained_killed_resumed_and_used_there(
     command = (
         *(sys.executable, "-m", "lib.predict", f"--workdir={place / 'run'}", "--explain"),
         f"--checkpoint={place / 'run' / 'checkpoints' / 'ckpt-6'}",
-        *(f"--output={place / 'told.csv'}", place / "insects" / "validation" / "ants"),
+        *(f"--output={place / 'out.csv'}", place / "insects" / "validation" / "ants"),
     )
     subprocess.run(command, cwd=clone, check=True, stdout=subprocess.DEVNULL)
-    assert len((place / "told.csv").read_bytes().splitlines()) == 11
+    assert len((place / "out.csv").read_bytes().splitlines()) == 11

@@ -11,7 +11,7 @@ from lib.inference.predictions import predictions
 
 CLASSES = ("ants", "bees", "cicadas")
 # Of seven pictures, whose level is their number: a class each, most often bees.
-TOLD = [1, 0, 1, 2, 1, 2, 1]
+LIKELIEST = [1, 0, 1, 2, 1, 2, 1]
 PROBABILITIES = np.array(
     [
         [0.2, 0.7, 0.1],
@@ -43,7 +43,7 @@ def seven(monkeypatch):
     def classify(pixels):
         assert len(pixels) <= 3
         at = pixels[:, 0, 0, 0]
-        return np.array(TOLD, np.int32)[at], PROBABILITIES[at]
+        return np.array(LIKELIEST, np.int32)[at], PROBABILITIES[at]
 
     def heat(pixels, classes):
         levels = pixels[:, 0, 0, 0].astype(int)
@@ -65,16 +65,20 @@ def seven(monkeypatch):
 
 
 def test_each_picture_has_its_own_class_and_probabilities_in_the_order_given(seven):
-    told, _ = seven(False)
-    assert [each.path.name for each in told] == [f"{n}.jpg" for n in range(7)]
-    assert [each.name for each in told] == [CLASSES[k] for k in TOLD]
-    for each, k, probabilities in zip(told, TOLD, PROBABILITIES, strict=True):
+    found, _ = seven(False)
+    assert [each.path.name for each in found] == [f"{n}.jpg" for n in range(7)]
+    assert [each.name for each in found] == [CLASSES[k] for k in LIKELIEST]
+    for each, k, probabilities in zip(found, LIKELIEST, PROBABILITIES, strict=True):
         assert each.probability == probabilities[k]
         assert each.probabilities == dict(zip(CLASSES, probabilities.tolist(), strict=True))
         assert each.heat is None
 
 
-def test_heat_is_for_the_class_that_is_told_of_the_picture_that_it_is_told_of(seven):
-    told, asked = seven(True)
-    assert sorted(asked) == [([0, 1, 2], TOLD[:3]), ([3, 4, 5], TOLD[3:6]), ([6], TOLD[6:])]
-    assert [each.heat[0, 0] for each in told] == [10 * n + k for n, k in enumerate(TOLD)]
+def test_heat_is_for_the_class_that_is_predicted_for_that_picture(seven):
+    found, asked = seven(True)
+    assert sorted(asked) == [
+        ([0, 1, 2], LIKELIEST[:3]),
+        ([3, 4, 5], LIKELIEST[3:6]),
+        ([6], LIKELIEST[6:]),
+    ]
+    assert [each.heat[0, 0] for each in found] == [10 * n + k for n, k in enumerate(LIKELIEST)]

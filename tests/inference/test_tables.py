@@ -101,17 +101,17 @@ def no_file_above(size):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("room", [200, 201, 230, 256])
 def test_on_a_full_disk_the_rows_before_are_a_whole_table(tmp_path, suffix, room):
-    path, told = tmp_path / f"out{suffix}", 0
+    path, added = tmp_path / f"out{suffix}", 0
     with table(path, COLUMNS) as add, no_file_above(room):
         with pytest.raises(UserError, match=rf"out{suffix} cannot be written \(File too") as error:
             for row in some_rows(20):
                 add(row)
-                told += 1
+                added += 1
         with pytest.raises(UserError):
-            add(some_rows(20)[told] | {"file": "longer" * 50})
-    assert 2 < told < 20
-    assert read(unfinished(path)) == some_rows(told)
-    assert str(error.value).endswith(f"the {told} rows before are in {unfinished(path)}")
+            add(some_rows(20)[added] | {"file": "longer" * 50})
+    assert 2 < added < 20
+    assert read(unfinished(path)) == some_rows(added)
+    assert str(error.value).endswith(f"the {added} rows before are in {unfinished(path)}")
     assert not path.exists()
 
 

@@ -15,12 +15,12 @@ def program(threads):
     """Doubles pictures one by one; says of each its mean, and how many went on together."""
     doubled = graph(lambda pictures: 2.0 * pictures, (1, SIDE, SIDE, 3))
 
-    def told(maps):
+    def averaged(maps):
         count = tf.cast(tf.shape(maps)[0], tf.float32)
         means = tf.reduce_mean(maps, axis=(1, 2, 3))
         return tf.stack([means, tf.fill(tf.shape(means), count)], axis=1)
 
-    means = graph(told, (None, SIDE, SIDE, 3))
+    means = graph(averaged, (None, SIDE, SIDE, 3))
     return interpreted(doubled, means, threads)
 
 

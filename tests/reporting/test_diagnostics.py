@@ -74,7 +74,7 @@ def test_a_set_without_mistakes_has_an_empty_gallery_that_says_so():
 
 def test_a_gallery_shows_each_picture_beside_its_heat():
     picture = np.full((8, 8, 3), 90, np.uint8)
-    pair = diagnostics.beside(picture, np.eye(8))
+    pair = diagnostics.side_by_side(picture, np.eye(8))
     assert pair.shape == (8, 8 + 4 + 8, 3) and pair.dtype == np.uint8
     np.testing.assert_array_equal(pair[:, :8], picture)
     assert pair[0, 12].tolist() != pair[0, 19].tolist()

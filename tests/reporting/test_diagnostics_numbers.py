@@ -66,7 +66,7 @@ def test_each_curve_of_more_classes_has_the_area_that_its_label_says(curve, area
 def test_of_many_classes_the_hardest_are_kept():
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), np.arange(3, 13))
-    # The higher its number, the easier a class is told.
+    # The higher its number, the easier a class is recognised.
     logits = random.normal(size=(len(labels), 10)) + np.eye(10)[labels] * labels[:, np.newaxis]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     classes = [f"class {k}" for k in range(10)]

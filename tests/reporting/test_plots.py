@@ -120,10 +120,10 @@ def test_the_curves_show_both_splits_over_both_phases_and_validation_before_trai
         assert training.get_linestyle() != validation.get_linestyle()
 
 
-def test_the_legend_tells_the_last_epoch_which_is_not_the_best():
+def test_the_legend_gives_the_last_epoch_which_is_not_the_best():
     accuracy, loss = plots.curves(HISTORY).axes
-    told = [[text.get_text() for text in axes.get_legend().texts] for axes in (accuracy, loss)]
-    assert told == [
+    legends = [[text.get_text() for text in axes.get_legend().texts] for axes in (accuracy, loss)]
+    assert legends == [
         ["training (last: 0.850)", "validation (last: 0.600)"],
         ["training (last: 0.500)", "validation (last: 0.650)"],
     ]

@@ -89,7 +89,7 @@ def test_the_lead_is_the_test_set_by_the_weights_of_the_best_epoch(three):
     assert "4 epochs, 28 steps" in lead
 
 
-def test_the_results_tell_the_last_epoch_the_best_and_the_test_apart(three):
+def test_the_results_distinguish_the_last_epoch_the_best_and_the_test(three):
     found = rows(three[0]["Results"])
     assert found[1:5] == [
         ["training, last epoch", "0.8500", "", "0.5000", ""],

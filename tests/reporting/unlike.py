@@ -35,7 +35,7 @@ TWO = _predictions(
 # With the bees as positive: the points of both curves, over thresholds that fall.
 TWO_ROC = [(0, 0), (0, 1 / 2), (1 / 3, 1 / 2), (1 / 3, 1), (2 / 3, 1), (1, 1)]
 TWO_PRECISION_RECALL = [(1 / 2, 1), (1 / 2, 1 / 2), (1, 2 / 3), (1, 2 / 4), (1, 2 / 5)]
-# Of the class that is told: probability, and how many of those with it are right.
+# Of the predicted class: probability, and how many of those with it are right.
 TWO_RELIABILITY = [(0.6, 1), (0.7, 1), (0.8, 1 / 2), (0.9, 1)]
 TWO_RELIABILITY_COUNTS = {8: 1, 10: 1, 11: 2, 13: 1}  # by the bin, of fifteen
 

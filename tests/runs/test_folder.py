@@ -151,7 +151,7 @@ def test_a_flag_that_is_younger_than_a_run_had_its_default(tmp_path):
     assert run_folder.saved(tmp_path).config == Config()
 
 
-def test_a_new_run_gets_all_cores_unless_told_otherwise(tmp_path):
+def test_a_new_run_gets_all_cores_unless_asked_otherwise(tmp_path):
     assert continued(tmp_path, Config(), None).threads == cores()
     assert continued(tmp_path, Config(threads=7), None).threads == 7
 

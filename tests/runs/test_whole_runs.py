@@ -26,7 +26,7 @@ def test_a_run_says_nothing_on_stderr(both_phases):
     assert both_phases.done.err == ""
 
 
-def test_a_run_tells_its_story_in_order(both_phases):
+def test_a_run_reports_its_work_in_order(both_phases):
     story = [
         "Training head and finetune in ",
         "22 training, 16 validation and 4 test pictures of ants, bees",

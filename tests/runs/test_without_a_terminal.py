@@ -23,15 +23,15 @@ def test_training_comes_to_its_end(flags, both_phases, tmp_path, rest):
     done = shell(("train.py", *flags, f"--workdir={tmp_path / 'run'}"), rest)
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stderr
-    told, expected = (
+    found, expected = (
         folder / "predictions.csv" for folder in (tmp_path / "run", both_phases.folder)
     )
-    assert told.read_bytes() == expected.read_bytes()
+    assert found.read_bytes() == expected.read_bytes()
 
 
 @pytest.mark.parametrize("rest", ["| head -n 1", "2>&1 | head -n 1", ">&-"])
 def test_a_table_of_predictions_is_whole(both_phases, two_classes, tmp_path, rest):
-    table = tmp_path / "told.csv"
+    table = tmp_path / "out.csv"
     command = ("-m", "lib.predict", f"--workdir={both_phases.folder}", f"--output={table}")
     done = shell((*command, two_classes / "validation"), rest)
     assert done.returncode == 0, done.stderr

@@ -144,10 +144,10 @@ def steps():
 
 
 def test_two_processes_have_equal_gradients():
-    told = [
+    found = [
         subprocess.run(
             [sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True
         ).stdout.split()[-1]
         for _ in range(2)
     ]
-    assert told[0] == told[1] == steps()
+    assert found[0] == found[1] == steps()

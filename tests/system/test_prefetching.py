@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from lib.system.prefetching import ahead
+from lib.system.prefetching import prefetched
 
 
 def test_results_come_in_the_order_of_their_arguments():
@@ -15,7 +15,7 @@ def test_results_come_in_the_order_of_their_arguments():
             later.set()
         return 10 * number
 
-    assert list(ahead(function, range(5))) == [0, 10, 20, 30, 40]
+    assert list(prefetched(function, range(5))) == [0, 10, 20, 30, 40]
 
 
 def test_arguments_are_taken_as_results_are_asked_for_by_the_callers_own_thread():
@@ -26,7 +26,7 @@ def test_arguments_are_taken_as_results_are_asked_for_by_the_callers_own_thread(
             taken.append(threading.current_thread())
             yield number
 
-    results = ahead(lambda number: number, arguments())
+    results = prefetched(lambda number: number, arguments())
     assert taken == []
     next(results)
     assert len(taken) == 3
@@ -36,12 +36,12 @@ def test_arguments_are_taken_as_results_are_asked_for_by_the_callers_own_thread(
 
 
 def test_nothing_gives_nothing():
-    assert list(ahead(lambda number: number, [])) == []
+    assert list(prefetched(lambda number: number, [])) == []
 
 
 def test_an_error_comes_in_the_place_of_its_result_and_leaves_no_thread_behind():
     before = threading.active_count()
-    results = ahead(lambda number: 1 // (number - 1), range(5))
+    results = prefetched(lambda number: 1 // (number - 1), range(5))
     assert next(results) == -1
     with pytest.raises(ZeroDivisionError):
         next(results)

@@ -27,7 +27,7 @@ def test_the_peak_memory_is_in_mib():
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("linux", 1024)])
-def test_the_system_decides_the_unit_in_which_it_tells_the_peak_memory(monkeypatch, platform, unit):
+def test_the_system_decides_the_unit_in_which_it_gives_the_peak_memory(monkeypatch, platform, unit):
     usage = types.SimpleNamespace(ru_maxrss=300 * 2**20 // unit)
     monkeypatch.setattr(sys, "platform", platform)
     assert runtime.peak_memory_mb(usage) == 300
@@ -74,8 +74,8 @@ def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
 )
 def test_threads_share_one_heap():
     program = (
-        "import ctypes, threading\n"
-        "from lib.system import runtime; runtime.start(threads=2, seed=0)\n"
+        "import ctypes, threading; from lib.system import runtime\n"
+        "runtime.start(threads=2, seed=0)\n"
         "barrier = threading.Barrier(8)\n"
         "def allocate(): barrier.wait(); kept.append(bytes(60_000)); barrier.wait()\n"
         "kept, c = [], ctypes.CDLL(None)\n"

@@ -43,7 +43,7 @@ def test_what_is_said_to_a_reader_who_stays_arrives(tmp_path):
     assert done.stdout.count("much") == done.stderr.count("much") == 60_000
 
 
-def test_a_full_disk_is_told_as_ever(tmp_path):
+def test_a_full_disk_is_an_error_as_ever(tmp_path):
     done = shell('"$0" -c "$1" "$2" > /dev/full', tmp_path / "file")
     assert "No space left on device" in done.stderr and done.returncode == 1
 

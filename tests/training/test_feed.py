@@ -17,7 +17,7 @@ STEPS = 3  # an epoch
 
 
 class Store:
-    """Pictures each of one shade, which is its row, so that they can be told apart."""
+    """Pictures each of one shade, which is its row, so that they can be distinguished."""
 
     size = SIZE
 

@@ -187,17 +187,17 @@ def test_preparing_a_phase_changes_no_weight_and_no_state(config, dataset, tmp_p
 def test_the_bar_goes_on_with_each_step_and_shows_the_last_loss_looked_at(
     config, dataset, tmp_path, monkeypatch
 ):
-    told = []
+    advances = []
 
     @contextlib.contextmanager
     def recording(description, total, unit):
-        yield lambda count, note="": told.append((count, note.split()[:1]))
+        yield lambda count, note="": advances.append((count, note.split()[:1]))
 
     monkeypatch.setattr(loop, "bar", recording)
     monkeypatch.setattr(loop, "_LOOK_EVERY", 2)
     with opened(tmp_path, config.with_flags(head_epochs=1), dataset) as run:
         loop.train_phase(run, run.config.phase("head"))
-    assert told == [(0, []), (4, []), (4, ["loss"]), (2, ["loss"])]
+    assert advances == [(0, []), (4, []), (4, ["loss"]), (2, ["loss"])]
 
 
 @pytest.mark.parametrize("first", [2, 4, 7, 13])

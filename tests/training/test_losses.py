@@ -344,7 +344,7 @@ def test_odd_names_are_read_right_or_refused(classes):
         ("cats:1,dogs:1,", "expected none, balanced"),
     ],
 )
-def test_class_weights_that_cannot_be_are_told(text, said):
+def test_class_weights_that_cannot_be_are_refused(text, said):
     with pytest.raises(UserError, match=said) as error:
         class_weights(text, ["cats", "dogs"], [1, 1])
     assert "\n" not in str(error.value)

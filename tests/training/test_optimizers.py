@@ -81,7 +81,7 @@ def test_an_unknown_name_is_refused_with_near_ones():
         ("adam(", "cannot be read"),
     ],
 )
-def test_what_an_optimizer_does_not_take_is_told_in_a_line(text, said):
+def test_what_an_optimizer_does_not_take_is_refused_in_a_line(text, said):
     with pytest.raises(UserError, match=said) as error:
         build_optimizer(text, 0.1)
     assert "\n" not in str(error.value)
@@ -129,18 +129,18 @@ GRADIENTS = np.float32([[0.5, -2.0], [1.5, 0.25], [-0.75, 4.0]])
 
 
 def trained(text, scale, rate=0.1):
-    """A variable after an update for each of the gradients, and one beside it of scale 1."""
-    scaled, beside = keras.Variable([1.0, -3.0]), keras.Variable([1.0, -3.0])
+    """A variable after an update for each of the gradients, and another one of scale 1."""
+    scaled, unscaled = keras.Variable([1.0, -3.0]), keras.Variable([1.0, -3.0])
     optimizer = build_optimizer(text, rate)
-    optimizer.build([scaled, beside])
+    optimizer.build([scaled, unscaled])
 
     @tf.function(autograph=False)
     def step(gradient):
-        apply_scaled(optimizer, [gradient, gradient], [scaled, beside], [scale, 1.0])
+        apply_scaled(optimizer, [gradient, gradient], [scaled, unscaled], [scale, 1.0])
 
     for gradient in GRADIENTS:
         step(tf.constant(gradient))
-    return scaled.numpy(), beside.numpy()
+    return scaled.numpy(), unscaled.numpy()
 
 
 def test_scaled_sgd_is_sgd_of_a_scaled_rate():
@@ -218,7 +218,7 @@ def test_a_phase_too_short_for_a_warm_up_begins_at_the_peak():
     assert course("cosine", 4)[[0, 2, 4]].tolist() == pytest.approx([0.5, 0.25, 0.0])
 
 
-def test_the_cosine_warms_up_as_long_as_it_is_told():
+def test_the_cosine_warms_up_as_long_as_it_is_asked_to():
     found = course("cosine(warmup=0.5)", 8)
     assert found[[0, 2, 4, 8]].tolist() == pytest.approx([0.0, 0.25, 0.5, 0.0], abs=1e-7)
     assert course("cosine(warmup=0.0)", 100)[0] == 0.5
@@ -281,7 +281,7 @@ def register(monkeypatch):
         ("constant(0.1)", "too many positional"),
     ],
 )
-def test_what_a_schedule_does_not_take_is_told_in_a_line(text, said):
+def test_what_a_schedule_does_not_take_is_refused_in_a_line(text, said):
     with pytest.raises(UserError, match=said) as error:
         make_schedule(text, 10, 0.1)
     assert "\n" not in str(error.value)

@@ -62,7 +62,7 @@ def config_of(folder, root="insects"):
 
 
 def another_head(network, subset, seed):
-    """Gives the head weights by which each class is told of some pictures of a set."""
+    """Gives the head weights by which each class is predicted for some pictures of a set."""
     random = np.random.default_rng(seed)
     kernel = random.normal(size=network.head.kernel.shape)
     network.head.kernel.assign(kernel)
@@ -155,7 +155,7 @@ def result_of(folder):
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))
 
 
-def test_these_weights_differ_in_all_that_is_told(finished, dataset):
+def test_these_weights_differ_in_all_that_is_reported(finished, dataset):
     _, said, _ = finished
     found = {
         (weights, split): measured(logits, getattr(dataset, split).labels)[:2]
@@ -166,7 +166,7 @@ def test_these_weights_differ_in_all_that_is_told(finished, dataset):
     assert len(set(said["best", "test"].argmax(axis=1))) == 3
 
 
-def test_the_result_tells_the_last_epoch_and_the_best_apart(finished):
+def test_the_result_distinguishes_the_last_epoch_and_the_best(finished):
     folder, _, sha256 = finished
     result = result_of(folder)
     assert (result["phase"], result["epoch"], result["step"]) == ("finetune", 4, 28)
@@ -203,8 +203,8 @@ def test_the_test_figures_are_of_the_test_set_by_the_best_weights(finished, data
         "cicadas": 5,
     }
     for true, row in test["confusion"].items():
-        for told, count in row.items():
-            k, j = dataset.classes.index(true), dataset.classes.index(told)
+        for name, count in row.items():
+            k, j = dataset.classes.index(true), dataset.classes.index(name)
             assert count == np.sum((dataset.test.labels == k) & (predicted == j))
 
 
@@ -218,8 +218,8 @@ def test_the_predictions_are_those_of_the_test_set_by_the_best_weights(finished,
     assert [row["true_class"] for row in rows] == [
         name.split("/")[1] for name in dataset.test.names
     ]
-    told = [dataset.classes[k] for k in logits.argmax(axis=1)]
-    assert [row["predicted_class"] for row in rows] == told
+    predicted = [dataset.classes[k] for k in logits.argmax(axis=1)]
+    assert [row["predicted_class"] for row in rows] == predicted
     np.testing.assert_allclose(
         [float(row["probability"]) for row in rows], shares.max(axis=1), atol=1e-3
     )
@@ -264,7 +264,7 @@ def test_the_page_is_of_this_run(finished):
 
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory, shared_networks, dataset):
-    """Folders of two runs, each with later weights beside its best, and what the best ones say."""
+    """Folders of two runs, each with later weights than its best, and what the best ones say."""
     network, weights = shared_networks(3)
     network.model.set_weights(weights)
     root = tmp_path_factory.mktemp("two runs")

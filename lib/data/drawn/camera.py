@@ -1,4 +1,4 @@
-"""What a camera does to a drawing: direction and colour of the light, focus and grain."""
+"""The effects of a camera on a drawing: direction and colour of the light, focus and grain."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""How shapes get onto a picture: smooth curves in coordinates that can be moved, turned and scaled.
+"""A canvas for shapes: smooth curves in coordinates that can be moved, turned and scaled.
 
 ```
 canvas = Canvas(200, 160)

@@ -1,4 +1,4 @@
-"""What fur looks like: its colours, its pattern, its strands, and a shape covered with it."""
+"""Fur: its colours, its pattern, its strands, and a shape covered with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

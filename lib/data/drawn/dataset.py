@@ -1,4 +1,4 @@
-"""Which pictures the drawn data set consists of, and how they get onto the disk."""
+"""The drawn data set: the list of its pictures, and drawing them into a folder."""
 
 import io
 import multiprocessing
@@ -13,7 +13,7 @@ from pathlib import Path
 from lib.data.drawn.picture import draw_picture
 from lib.errors import UserError
 from lib.system import fault_points
-from lib.system.file_lock import alone
+from lib.system.file_lock import exclusive_lock
 from lib.system.progress import Progress
 from lib.system.runtime import cores
 
@@ -39,7 +39,7 @@ def fetch(data_dir: Path, progress: Progress) -> Path:
     if not root.exists():
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            with alone(data_dir / f".{NAME}.lock", progress):
+            with exclusive_lock(data_dir / f".{NAME}.lock", progress):
                 if not root.exists():
                     draw_cats_and_dogs(root, progress)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What is around the subject: meadows, rooms, beaches, nights and patterned paper."""
+"""The surroundings of the subject: meadows, rooms, beaches, nights and patterned paper."""
 
 from random import Random
 

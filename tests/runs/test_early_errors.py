@@ -1,4 +1,4 @@
-"""What is asked for wrongly is told before the long work: reading pictures, starting TensorFlow."""
+"""Wrong flags are refused before the long work: reading pictures, starting TensorFlow."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from tests.runs.conftest import train
 
 @pytest.fixture(scope="module")
 def damaged(two_classes, tmp_path_factory):
-    """A data set with a picture that cannot be read, which is told once pictures are read."""
+    """A data set with a picture that cannot be read, which is found once pictures are read."""
     folder = tmp_path_factory.mktemp("damaged") / "insects"
     shutil.copytree(two_classes, folder)
     (folder / "train" / "bees" / "0.png").write_text("not a picture")
@@ -17,7 +17,7 @@ def damaged(two_classes, tmp_path_factory):
 
 
 @pytest.fixture
-def told(flags, damaged, tmp_path, monkeypatch):
+def failure(flags, damaged, tmp_path, monkeypatch):
     """A function that starts a new run which fails: what was said, and the places it reached."""
 
     def start(*wrong):
@@ -32,8 +32,8 @@ def told(flags, damaged, tmp_path, monkeypatch):
     return start
 
 
-def test_a_picture_that_cannot_be_read_is_told_where_nothing_else_is_wrong(told):
-    line, places = told()
+def test_a_picture_that_cannot_be_read_is_reported_where_nothing_else_is_wrong(failure):
+    line, places = failure()
     assert "train/bees/0.png" in line and "tensorflow" in places
 
 
@@ -46,9 +46,9 @@ NEED_NO_TENSORFLOW = {
 
 
 @pytest.mark.parametrize(("wrong", "said"), NEED_NO_TENSORFLOW.values(), ids=NEED_NO_TENSORFLOW)
-def test_before_tensorflow_is_started(told, wrong, said, monkeypatch):
+def test_before_tensorflow_is_started(failure, wrong, said, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
-    line, places = told(*wrong)
+    line, places = failure(*wrong)
     assert said in line and "tensorflow" not in places
 
 
@@ -63,18 +63,18 @@ NEED_TENSORFLOW = {
 
 
 @pytest.mark.parametrize(("wrong", "said"), NEED_TENSORFLOW.values(), ids=NEED_TENSORFLOW)
-def test_before_pictures_are_read(told, wrong, said):
-    assert said in told(*wrong)[0]
+def test_before_pictures_are_read(failure, wrong, said):
+    assert said in failure(*wrong)[0]
 
 
-def test_a_head_that_does_not_fit_is_told_before_pictures_are_read(told, both_phases):
+def test_a_head_that_does_not_fit_is_reported_before_pictures_are_read(failure, both_phases):
     assert (
         "has image_size 32, and this run 64"
-        in told(f"--from_run={both_phases.folder}", "--image_size=64")[0]
+        in failure(f"--from_run={both_phases.folder}", "--image_size=64")[0]
     )
 
 
-def test_another_run_that_is_none_is_told_before_the_pictures_of_an_evaluation(
+def test_another_run_that_is_none_is_reported_before_the_pictures_of_an_evaluation(
     both_phases, damaged
 ):
     done = train(
