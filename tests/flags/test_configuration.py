@@ -182,7 +182,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(arguments, capsys):
 def test_help_is_no_failure(flag, capsys):
     with pytest.raises(SystemExit) as left:
         flags.parse([PROGRAM, flag])
-    assert left.value.code == 0 and "--helpfull" in capsys.readouterr().out
+    assert left.value.code == 0 and "--dataset" in capsys.readouterr().out
 
 
 def test_a_misspelt_flag_gets_a_suggestion(capsys):
