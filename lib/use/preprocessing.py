@@ -106,7 +106,8 @@ def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     picture = tf.transpose(picture, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
     across = tf.where(tf.reduce_any(orientation == [2, 3, 6, 7]), -1, 1)
     down = tf.where(tf.reduce_any(orientation == [3, 4, 7, 8]), -1, 1)
-    return picture[::down, ::across], tf.where(problem == "", unusual, problem)
+    picture = tf.ensure_shape(picture[::down, ::across], (None, None, 3))
+    return picture, tf.where(problem == "", unusual, problem)
 
 
 def decoded_and_resized(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
