@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import shutil
 import subprocess
@@ -32,16 +34,49 @@ def exports(trained_run, tmp_path_factory):
     """A function that exports a format, once, and returns the folder."""
     home = tmp_path_factory.mktemp("exports")
 
-    def get(format, quantize="none"):
-        folder = home / f"{format} {quantize}"
+    def get(format):
+        folder = home / format
         if not folder.exists():
-            flags = {"workdir": trained_run, "format": format, "quantize": quantize}
-            assert (
-                export.main([*(f"--{n}={v}" for n, v in flags.items()), f"--output={folder}"]) == 0
-            )
+            arguments = [f"--workdir={trained_run}", f"--format={format}", f"--output={folder}"]
+            assert export.main(arguments) == 0
         return folder
 
     return get
+
+
+@pytest.fixture(scope="module")
+def moved_run(trained_run, two_classes, tmp_path_factory):
+    """A copy of the run, which knows its pictures in a place where they no longer are."""
+    home = tmp_path_factory.mktemp("moved")
+    run = shutil.copytree(trained_run, home / "run")
+    text = (run / "config.json").read_text()
+    (run / "config.json").write_text(text.replace(str(two_classes), str(home / "gone")))
+    return run
+
+
+@pytest.fixture(scope="module")
+def unchecked(moved_run, tmp_path_factory):
+    """An export in half precision without the pictures: its folder, and what was said."""
+    folder = tmp_path_factory.mktemp("unchecked") / "out"
+    arguments = [f"--workdir={moved_run}", "--format=tflite", "--quantize=float16", "--no_check"]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert export.main([*arguments, f"--output={folder}"]) == 0
+    return folder, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def keras_of_moved_run(moved_run, two_classes, tmp_path_factory):
+    """A Keras export, made with the pictures in another place than the run knows."""
+    folder = tmp_path_factory.mktemp("keras") / "out [1]"
+    arguments = [f"--workdir={moved_run}", "--format=keras", f"--output={folder}"]
+    assert export.main([*arguments, f"--dataset={two_classes}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved_model(exports):
+    """The SavedModel, loaded."""
+    return tf.saved_model.load(str(exports("saved_model")))
 
 
 def opened(folder):
@@ -59,63 +94,63 @@ def expected(trained_run, files):
     """What the run says of these files: classes, and probabilities [n, 2]."""
     trained = opened(trained_run)
     classify = make_classifier(trained)
-    answers = [classify(load(path, 32)[np.newaxis]) for path in files]
-    classes = [("ants", "bees")[int(label[0])] for label, _ in answers]
-    return classes, np.concatenate([probabilities for _, probabilities in answers])
+    told = [classify(load(path, 32)[np.newaxis]) for path in files]
+    classes = [("ants", "bees")[int(label[0])] for label, _ in told]
+    return classes, np.concatenate([probabilities for _, probabilities in told])
 
 
 def levels(path):
     return np.asarray(Image.open(path))
 
 
-def test_a_saved_model_takes_a_batch_of_pictures_of_any_size(exports, files, expected):
-    pictures = tf.saved_model.load(str(exports("saved_model"))).signatures["pictures"]
+def test_a_saved_model_takes_a_batch_of_pictures_of_any_size(saved_model, files, expected):
+    pictures = saved_model.signatures["pictures"]
     batch = np.stack([levels(path) for path in files])
     assert batch.shape[1:] == (40, 44, 3)  # not the size of the network
-    answers = pictures(pictures=tf.constant(batch))
-    assert [name.decode() for name in answers["class"].numpy()] == expected[0]
-    np.testing.assert_allclose(answers["probabilities"], expected[1], atol=HALFWAY)
-    assert answers["class_names"].numpy().tolist() == [[b"ants", b"bees"]] * len(files)
+    told = pictures(pictures=tf.constant(batch))
+    assert [name.decode() for name in told["class"].numpy()] == expected[0]
+    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
+    assert told["class_names"].numpy().tolist() == [[b"ants", b"bees"]] * len(files)
 
 
-def test_a_saved_model_takes_a_batch_of_encoded_files(exports, files, expected):
-    encoded = tf.saved_model.load(str(exports("saved_model"))).signatures["encoded"]
-    answers = encoded(encoded=tf.constant([path.read_bytes() for path in files]))
-    assert [name.decode() for name in answers["class"].numpy()] == expected[0]
-    np.testing.assert_allclose(answers["probabilities"], expected[1], atol=HALFWAY)
+def test_a_saved_model_takes_a_batch_of_encoded_files(saved_model, files, expected):
+    encoded = saved_model.signatures["encoded"]
+    told = encoded(encoded=tf.constant([path.read_bytes() for path in files]))
+    assert [name.decode() for name in told["class"].numpy()] == expected[0]
+    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
 
 
-def test_a_saved_model_refuses_one_file_and_answers_the_others(exports, files, expected):
-    loaded = tf.saved_model.load(str(exports("saved_model")))
-    answers = loaded(tf.constant([files[0].read_bytes(), b"no picture", files[-1].read_bytes()]))
+def test_a_saved_model_refuses_one_file_and_answers_the_others(saved_model, files, expected):
+    told = saved_model(tf.constant([files[0].read_bytes(), b"no picture", files[-1].read_bytes()]))
     names = [expected[0][0].encode(), b"", expected[0][-1].encode()]
-    assert answers["class"].numpy().tolist() == names
-    assert np.isfinite(answers["probabilities"]).all(axis=1).tolist() == [True, False, True]
+    assert told["class"].numpy().tolist() == names
+    assert np.isfinite(told["probabilities"]).all(axis=1).tolist() == [True, False, True]
     reason = b"not a JPEG, PNG, GIF, BMP or WebP picture"
-    assert answers["refused"].numpy().tolist() == [b"", reason, b""]
+    assert told["refused"].numpy().tolist() == [b"", reason, b""]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float16", "float32", "float64"])
-def test_a_saved_model_is_called_with_numbers_of_any_type(exports, files, expected, dtype):
-    loaded = tf.saved_model.load(str(exports("saved_model")))
+def test_a_saved_model_is_called_with_numbers_of_any_type(saved_model, files, expected, dtype):
     batch = np.stack([levels(path) for path in files])
-    answers = loaded(batch.astype(dtype))
-    np.testing.assert_allclose(answers["probabilities"], expected[1], atol=HALFWAY)
+    told = saved_model(batch.astype(dtype))
+    np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
 def test_a_keras_model_takes_pictures_of_any_size_however_it_is_called(
-    exports, files, expected, dtype
+    keras_of_moved_run, files, expected, dtype
 ):
-    model = keras.models.load_model(exports("keras") / "model.keras")
+    model = keras.models.load_model(keras_of_moved_run / "model.keras")
     batch = np.stack([levels(path) for path in files]).astype(dtype)
-    for answers in (model(batch), model(batch), model.predict(batch, verbose=0)):
-        np.testing.assert_allclose(answers, expected[1], atol=HALFWAY)
+    for told in (model(batch), model(batch), model.predict(batch, verbose=0)):
+        np.testing.assert_allclose(told, expected[1], atol=HALFWAY)
     np.testing.assert_array_equal(model(batch), model(batch))
 
 
-def test_training_an_exported_keras_model_drops_features_and_keeps_the_statistics(exports, files):
-    model = keras.models.load_model(exports("keras") / "model.keras")
+def test_training_an_exported_keras_model_drops_features_and_keeps_the_statistics(
+    keras_of_moved_run, files
+):
+    model = keras.models.load_model(keras_of_moved_run / "model.keras")
     before = [variable.numpy() for variable in model.non_trainable_variables]
     batch = np.stack([levels(path) for path in files])
     drawn = [np.asarray(model(batch, training=True)) for _ in range(2)]
@@ -147,14 +182,14 @@ def test_a_lite_model_takes_a_picture_of_any_size_or_resized(exports, files, exp
     model = interpreter(path.read_bytes(), 1)
     pictures, resized = map(model.get_signature_runner, ("pictures", "resized"))
     for file, probabilities in zip(files, expected[1], strict=True):
-        answers = pictures(pictures=levels(file)[np.newaxis])["probabilities"]
-        np.testing.assert_allclose(answers[0], probabilities, atol=HALFWAY)
-        answers = resized(pictures=load(file, 32)[np.newaxis])["probabilities"]
-        np.testing.assert_allclose(answers[0], probabilities, atol=1e-4)
+        told = pictures(pictures=levels(file)[np.newaxis])["probabilities"]
+        np.testing.assert_allclose(told[0], probabilities, atol=HALFWAY)
+        told = resized(pictures=load(file, 32)[np.newaxis])["probabilities"]
+        np.testing.assert_allclose(told[0], probabilities, atol=1e-4)
 
 
-def test_half_precision_halves_a_lite_model(exports):
-    full, half = (exports("tflite", q) / "model.tflite" for q in ("none", "float16"))
+def test_half_precision_halves_a_lite_model(exports, unchecked):
+    full, half = (folder / "model.tflite" for folder in (exports("tflite"), unchecked[0]))
     assert half.stat().st_size < 0.6 * full.stat().st_size
 
 
@@ -169,13 +204,15 @@ def test_a_lite_model_in_integers_takes_the_levels_of_pictures(
     assert given["dtype"] == np.uint8
     assert given["quantization"] == (pytest.approx(1), 0)
     (way,) = formats.load_tflite(tmp_path, trained.config)
-    answers = [way.probabilities(way.prepare(path.read_bytes())) for path in files]
-    assert np.corrcoef(np.transpose(answers)[1], expected[1][:, 1])[0, 1] > 0.9
+    told = [way.probabilities(way.prepare(path.read_bytes())) for path in files]
+    assert np.corrcoef(np.transpose(told)[1], expected[1][:, 1])[0, 1] > 0.9
 
 
-@pytest.mark.parametrize(("format", "file"), [("keras", "model.keras"), ("tflite", "model.tflite")])
-def test_the_names_of_the_classes_are_in_the_model_file_and_beside_it(exports, format, file):
-    folder = exports(format)
+@pytest.mark.parametrize("file", ["model.keras", "model.tflite"])
+def test_the_names_of_the_classes_are_in_the_model_file_and_beside_it(
+    exports, keras_of_moved_run, file
+):
+    folder = keras_of_moved_run if file == "model.keras" else exports("tflite")
     assert (folder / "labels.txt").read_text() == "ants\nbees\n"
     with zipfile.ZipFile(folder / file) as archive:
         assert archive.read("labels.txt") == b"ants\nbees\n"
@@ -197,15 +234,6 @@ def test_the_report_says_what_was_compared(exports, trained_run):
     assert "BMP, run lengths" in report["calls"]["refuses"]
 
 
-@pytest.fixture
-def moved_run(trained_run, two_classes, tmp_path):
-    """A copy of the run, which knows its pictures in a place where they no longer are."""
-    run = shutil.copytree(trained_run, tmp_path / "moved" / "run")
-    text = (run / "config.json").read_text()
-    (run / "config.json").write_text(text.replace(str(two_classes), str(tmp_path / "gone")))
-    return run
-
-
 def test_pictures_that_have_moved_are_asked_for_before_anything_is_made(moved_run, tmp_path):
     arguments = [f"--workdir={moved_run}", "--format=tflite", f"--output={tmp_path / 'out'}"]
     with pytest.raises(UserError, match=r"no longer in .*gone: give --dataset.*--no_check"):
@@ -215,12 +243,10 @@ def test_pictures_that_have_moved_are_asked_for_before_anything_is_made(moved_ru
     assert not (tmp_path / "out").exists()
 
 
-def test_the_place_of_the_pictures_can_be_given(moved_run, two_classes, tmp_path):
-    out = tmp_path / "out [1]"
-    arguments = [f"--workdir={moved_run}", "--format=keras", f"--output={out}"]
-    assert export.main([*arguments, f"--dataset={two_classes}"]) == 0
-    assert json.loads((out / "export.json").read_text())["checks"][0]["pictures"] == 16
-    assert keras.models.load_model(out / "model.keras").name == "thaw"
+def test_the_place_of_the_pictures_can_be_given(keras_of_moved_run):
+    report = json.loads((keras_of_moved_run / "export.json").read_text())
+    assert report["checks"][0]["pictures"] == 16
+    assert keras.models.load_model(keras_of_moved_run / "model.keras").name == "thaw"
 
 
 def test_other_pictures_than_those_of_the_run_are_no_check(
@@ -236,12 +262,10 @@ def test_other_pictures_than_those_of_the_run_are_no_check(
         export.main([*arguments, f"--dataset={changed}"])
 
 
-def test_without_pictures_an_export_says_that_it_is_unchecked(moved_run, tmp_path, capsys):
-    out = tmp_path / "out"
-    arguments = [f"--workdir={moved_run}", "--format=tflite", f"--output={out}", "--no_check"]
-    assert export.main(arguments) == 0
-    assert "not compared with the run" in capsys.readouterr().out
-    report = json.loads((out / "export.json").read_text())
+def test_without_pictures_an_export_says_that_it_is_unchecked(unchecked):
+    folder, said = unchecked
+    assert "not held against the run" in said
+    report = json.loads((folder / "export.json").read_text())
     assert report["checks"] == []
     assert "ready: LiteRT, invoke" in report["calls"]["ways"]  # by pictures that are made up
 

@@ -64,7 +64,9 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
     size, model = trained.config.image_size, trained.network.model
     names = tf.constant(trained.classes)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)], autograph=False
+    )
     def outputs(pictures):
         logits = model(pictures, training=False)
         return {
@@ -73,11 +75,14 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
             "class_names": tf.repeat(names[tf.newaxis], tf.shape(logits)[0], axis=0),
         }
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "pictures")])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "pictures")],
+        autograph=False,
+    )
     def pictures(pictures):
         return outputs(resized(pictures, size))
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "encoded")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "encoded")], autograph=False)
     def encoded(encoded):
         squares, refused = decoded_and_resized(encoded, size)
         answers, sound = outputs(squares), refused == ""
@@ -87,7 +92,7 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
             "refused": refused,
         }
 
-    @tf.function
+    @tf.function(autograph=False)
     def call(given):
         return encoded(given) if given.dtype == tf.string else outputs(resized(given, size))
 

@@ -1,9 +1,12 @@
-"""Decodes and resizes pictures by TensorFlow operations, for an exported model.
+"""What happens to a picture before the network, as TensorFlow operations for an exported model.
 
 The counterpart of `lib.data.pictures`, which training uses. Pixels that are halfway between two
 levels may be rounded the other way there, where the arithmetic is of integers.
 """
 
+import functools
+
+import numpy as np
 import tensorflow as tf
 
 from lib.data.pictures import MAX_PIXELS
@@ -27,6 +30,7 @@ _MASKS_OF_32 = (
     (0xFF0000, 0xFF00, 0xFF, _HIGH),
 )
 _DAMAGED = "damaged, cut short, or of a kind that TensorFlow does not decode"
+_REST = 2**31 - 1  # more than there can be
 _BYTES = [bytes([value]) for value in range(256)]
 
 
@@ -67,7 +71,9 @@ def _triangles(length: tf.Tensor, size: int) -> tf.Tensor:
     return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
 
 
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+# AutoGraph would make a branch of every `if` and `and`, and time and memory go by their number. So
+# there is one where work is saved by it; else what is not wanted is computed too, and left out.
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes one picture as `lib.data.pictures.decode` does: upright, and on white.
 
@@ -79,24 +85,29 @@ def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         data: string scalar, a JPEG, PNG, GIF, BMP or WebP file.
 
     Returns:
-        The picture, uint8 [height, width, 3], and an empty string; or nothing, [0, 0, 3], and why
-        it is refused.
+        The picture, uint8 [height, width, 3], and why it is refused, an empty string if it is not.
+        Of a refused picture the pixels mean nothing.
 
     Raises:
         tf.errors.OpError: the file is damaged.
     """
-    picture, problem = _nothing(), tf.constant("not a JPEG, PNG, GIF, BMP or WebP picture")
-    if tf.io.is_jpeg(data):
-        picture, problem = _jpeg(data)
-    elif _at(data, 0, b"\x89PNG\r\n\x1a\n"):
-        picture, problem = _png(data)
-    elif _at(data, 0, b"GIF87a") or _at(data, 0, b"GIF89a"):
-        picture, problem = _gif(data)
-    elif _at(data, 0, b"BM"):
-        picture, problem = _bmp(data)
-    elif _at(data, 0, b"RIFF") and _at(data, 8, b"WEBP"):
-        picture, problem = _webp(data)
-    return picture, problem
+    kinds = {
+        _jpeg: tf.io.is_jpeg(data),
+        _png: _at(data, 0, b"\x89PNG\r\n\x1a\n"),
+        _gif: _at(data, 0, b"GIF87a") | _at(data, 0, b"GIF89a"),
+        _bmp: _at(data, 0, b"BM"),
+        _webp: _at(data, 0, b"RIFF") & _at(data, 8, b"WEBP"),
+        _of_no_kind: tf.constant(True),
+    }
+    first = tf.argmax(tf.cast(tf.stack(list(kinds.values())), tf.int32), output_type=tf.int32)
+    branches = [functools.partial(kind, data) for kind in kinds]
+    picture, exif, xmp, problem = tf.switch_case(first, branches)
+    orientation, unusual = _orientation(exif, xmp)
+    picture = tf.transpose(picture, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
+    across = tf.where(tf.reduce_any(orientation == [2, 3, 6, 7]), -1, 1)
+    down = tf.where(tf.reduce_any(orientation == [3, 4, 7, 8]), -1, 1)
+    picture = tf.ensure_shape(picture[::down, ::across], (None, None, 3))
+    return picture, tf.where(problem == "", unusual, problem)
 
 
 def decoded_and_resized(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -111,11 +122,14 @@ def decoded_and_resized(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tens
         why they are; empty for those that are read.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def one(number, data):
         picture, problem = decoded(data)
-        square = tf.zeros((size, size, 3))
-        if problem == "":
-            square = tf.ensure_shape(resized(picture[tf.newaxis], size)[0], (size, size, 3))
+        square = tf.cond(
+            problem == "",
+            lambda: tf.ensure_shape(resized(picture[tf.newaxis], size)[0], (size, size, 3)),
+            lambda: tf.zeros((size, size, 3)),
+        )
         return number, square, problem
 
     count = tf.size(files)
@@ -132,14 +146,29 @@ def decoded_and_resized(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tens
     )
 
 
+# What a file of some kind holds: the picture as it is stored, uint8 [height, width, 3], an EXIF
+# block and an XMP text, empty if there are none, and why it is refused, empty if it is not.
+_Contents = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+
+
 def _nothing() -> tf.Tensor:
     return tf.ensure_shape(tf.zeros((0, 0, 3), tf.uint8), (None, None, 3))
 
 
+def _of_no_kind(_: tf.Tensor) -> _Contents:
+    problem = tf.constant("not a JPEG, PNG, GIF, BMP or WebP picture")
+    return _nothing(), tf.constant(""), tf.constant(""), problem
+
+
+def _part(data: tf.Tensor, place: tf.Tensor | int, length: tf.Tensor | int = _REST) -> tf.Tensor:
+    """Bytes of a string from a place on: fewer than asked for, or none, where it ends before."""
+    place = tf.clip_by_value(place, 0, tf.strings.length(data))
+    return tf.strings.substr(data, place, tf.maximum(length, 0))
+
+
 def _at(data: tf.Tensor, place: tf.Tensor | int, expected: bytes) -> tf.Tensor:
     """Whether these bytes stand at that place of a string."""
-    found = tf.strings.length(data) >= place + len(expected)
-    return found and tf.strings.substr(data, place, len(expected)) == expected
+    return _part(data, place, len(expected)) == expected
 
 
 def _number(data: tf.Tensor, place: tf.Tensor | int, width: int, order: str) -> tf.Tensor:
@@ -154,325 +183,332 @@ def _number(data: tf.Tensor, place: tf.Tensor | int, width: int, order: str) -> 
     place = tf.clip_by_value(place, 0, tf.strings.length(data) - width)
     kind = {1: tf.uint8, 2: tf.uint16, 4: tf.int32}[width]
     part = tf.strings.substr(data, place, width)
-    return tf.cast(tf.io.decode_raw(part, kind, little_endian=order == "<")[0], tf.int32)
+    return tf.cast(
+        tf.squeeze(tf.io.decode_raw(part, kind, little_endian=order == "<"), 0), tf.int32
+    )
 
 
 def _patched(data: tf.Tensor, place: tf.Tensor | int, new: tf.Tensor) -> tf.Tensor:
     """A string in which other bytes stand at a place."""
-    behind = place + tf.strings.length(new)
-    rest = tf.strings.substr(data, behind, tf.strings.length(data) - behind)
-    return tf.strings.join([tf.strings.substr(data, 0, place), new, rest])
+    rest = _part(data, place + tf.strings.length(new))
+    return tf.strings.join([_part(data, 0, place), new, rest])
 
 
-def _jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    exif, xmp = tf.constant(b""), tf.constant(b"")
-    components, adobe, place = tf.constant(0), tf.constant(False), tf.constant(2)
+def _jpeg(data: tf.Tensor) -> _Contents:
     end = tf.strings.length(data) - 4
-    while place < end:
-        marker = _number(data, place, 2, ">")
-        if marker < 0xFF01 or marker == 0xFFFF:  # what fills the space between segments
-            place += 1
-        elif marker == 0xFF01 or (marker >= 0xFFD0 and marker <= 0xFFD8):  # without a length
-            place += 2
-        elif marker == 0xFFDA or marker == 0xFFD9:  # the pixels, or the end
-            place = end
-        else:
-            length = _number(data, place + 2, 2, ">")
-            if marker == 0xFFE1 and _at(data, place + 4, b"Exif\0\0"):
-                exif = tf.strings.join([exif, tf.strings.substr(data, place + 10, length - 8)])
-            elif marker == 0xFFE1 and _at(data, place + 4, _XMP):
-                begin = place + 4 + len(_XMP)
-                xmp = tf.strings.substr(data, begin, length - 2 - len(_XMP))
-            elif marker == 0xFFEE and _at(data, place + 4, b"Adobe"):
-                adobe = tf.constant(True)
-            elif marker == 0xFFC0 or marker == 0xFFC1 or marker == 0xFFC2:
-                components = _number(data, place + 9, 1, ">")
-            place += 2 + length
-    if components == 4 and not adobe:  # Pillow takes such inks as inverted too, as Adobe's are
-        data = tf.strings.join(
-            [tf.strings.substr(data, 0, 2), _ADOBE, tf.strings.substr(data, 2, -1)]
+
+    def segment(place, exif, xmp, components, adobe):
+        marker, length = _number(data, place, 2, ">"), _number(data, place + 2, 2, ">")
+        filler = (marker < 0xFF01) | (marker == 0xFFFF)  # in the space between segments
+        without_length = (marker == 0xFF01) | ((marker >= 0xFFD0) & (marker <= 0xFFD8))
+        last = (marker == 0xFFDA) | (marker == 0xFFD9)  # the pixels, or the end
+        text = _part(data, place + 4, tf.where(marker == 0xFFE1, length - 2, 0))
+        exif_here = tf.where(_at(text, 0, b"Exif\0\0"), _part(text, 6), "")
+        frame = (marker >= 0xFFC0) & (marker <= 0xFFC2)
+        following = place + tf.where(filler, 1, tf.where(without_length, 2, 2 + length))
+        return (
+            tf.where(last, end, following),
+            tf.strings.join([exif, exif_here]),
+            tf.where(_at(text, 0, _XMP), _part(text, len(_XMP)), xmp),
+            tf.where(frame, _number(data, place + 9, 1, ">"), components),
+            adobe | ((marker == 0xFFEE) & _at(data, place + 4, b"Adobe")),
         )
+
+    _, exif, xmp, components, adobe = tf.while_loop(
+        lambda place, *_: place < end, segment, (2, "", "", 0, False)
+    )
+    # Pillow takes inks without Adobe's marker as inverted too, as Adobe's are.
+    marker = tf.where((components == 4) & ~adobe, _ADOBE, b"")
+    data = tf.strings.join([_part(data, 0, 2), marker, _part(data, 2)])
     # The accurate transform is what Pillow takes; TensorFlow's own choice is a faster one.
     picture = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return _upright(picture, exif, xmp)
+    return picture, exif, xmp, tf.constant("")
 
 
-def _png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    exif, xmp, profile = tf.constant(b""), tf.constant(b""), tf.constant(b"")
-    clear = tf.constant([-1, -1, -1])  # the one level or colour that stands for nothing
+def _png(data: tf.Tensor) -> _Contents:
+    end = tf.strings.length(data) - 8
+
+    def chunk(place, exif, clear, text, profile):
+        length, kind = _number(data, place, 4, ">"), _part(data, place + 4, 4)
+        wanted = tf.reduce_any(kind == [b"eXIf", b"tRNS", b"iTXt", b"tEXt", b"zTXt"])
+        body = _part(data, place + 8, tf.where(wanted, length, 0))
+        is_xmp = (kind == b"iTXt") & _at(body, 0, _PNG_XMP)
+        is_profile = ((kind == b"tEXt") | (kind == b"zTXt")) & _at(body, 0, _PNG_PROFILE)
+        last = (length < 0) | (kind == b"IEND")
+        return (
+            tf.where(last, end, place + 12 + tf.minimum(length, end)),
+            tf.where(kind == b"eXIf", body, exif),
+            tf.where(kind == b"tRNS", body, clear),
+            tf.where(is_xmp, _part(body, len(_PNG_XMP)), text),
+            tf.where(is_profile, kind + _part(body, len(_PNG_PROFILE)), profile),
+        )
+
+    _, exif, clear, text, profile = tf.while_loop(
+        lambda place, *_: place < end, chunk, (8, "", "", "", "")
+    )
+    # Before the XMP: whether and how it is packed, a language and a translated key, ended by zeros.
+    xmp = tf.strings.regex_replace(_part(text, 2), r"^\C*?\x00\C*?\x00", "", replace_global=False)
+    xmp = _unpacked(xmp, (text != "") & ~_at(text, 0, b"\0"))
+    packed = _at(profile, 0, b"zTXt")
+    profile = _unpacked(_part(profile, tf.where(packed, 5, 4)), packed)
+    exif = tf.where(exif == "", _from_hexadecimal(tf.where(exif == "", profile, "")), exif)
+
     bits, colours = _number(data, 24, 1, ">"), _number(data, 25, 1, ">")
-    transparent = colours >= 4
-    place, end = tf.constant(8), tf.strings.length(data) - 8
-    while place < end:
-        length, begin = _number(data, place, 4, ">"), place + 8
-        if length < 0 or _at(data, place + 4, b"IEND"):
-            end = place
-        elif _at(data, place + 4, b"tRNS"):
-            if colours == 3:
-                transparent = tf.constant(True)
-            elif colours == 0:
-                clear = tf.repeat(_number(data, begin, 2, ">"), 3)
-            elif colours == 2:
-                clear = tf.stack([_number(data, begin + 2 * i, 2, ">") for i in range(3)])
-        elif _at(data, place + 4, b"eXIf"):
-            exif = tf.strings.substr(data, begin, length)
-        elif _at(data, place + 4, b"iTXt") and _at(data, begin, _PNG_XMP):
-            packed = _number(data, begin + len(_PNG_XMP), 1, ">") != 0
-            # Behind the key: whether and how it is packed, a language and a translated key.
-            rest = tf.strings.substr(data, begin + len(_PNG_XMP) + 2, length - len(_PNG_XMP) - 2)
-            ends = tf.where(tf.equal(tf.io.decode_raw(rest, tf.uint8), 0))[:, 0]
-            xmp = tf.strings.substr(rest, ends[1] + 1, tf.int64.max // 2)
-            if packed:
-                xmp = tf.io.decode_compressed(xmp, "ZLIB")
-        elif _at(data, place + 4, b"tEXt") and _at(data, begin, _PNG_PROFILE):
-            skipped = len(_PNG_PROFILE)
-            profile = tf.strings.substr(data, begin + skipped, length - skipped)
-        elif _at(data, place + 4, b"zTXt") and _at(data, begin, _PNG_PROFILE):
-            skipped = len(_PNG_PROFILE) + 1
-            profile = tf.io.decode_compressed(
-                tf.strings.substr(data, begin + skipped, length - skipped), "ZLIB"
-            )
-        place += 12 + length
-    if exif == b"" and profile != b"":
-        exif = _from_hexadecimal(profile)
+    transparent = (colours >= 4) | ((colours == 3) & (clear != ""))
+    # The one level or colour that stands for nothing.
+    levels = tf.io.decode_raw(_part(clear + bytes(6), 0, 6), tf.uint16, little_endian=False)
+    levels = tf.where(colours == 0, levels[0], levels)
+    keyed = (clear != "") & ((colours == 0) | (colours == 2))
 
-    if bits == 16 and colours == 0:
-        wide = tf.cast(tf.io.decode_png(data, channels=1, dtype=tf.uint16), tf.int32)
-        grey = tf.where(wide == clear[0], 255, (wide + 128) // 257)
-        picture = tf.cast(tf.repeat(grey, 3, axis=2), tf.uint8)
-    elif transparent:
-        picture = _on_white(tf.io.decode_png(data, channels=4))
-    else:
+    def grey_of_16_bit():
+        grey = tf.io.decode_png(data, channels=1, dtype=tf.uint16)
+        hidden, grey = keyed & (grey == levels), tf.cast(grey, tf.int32)
+        return tf.cast(tf.where(hidden, 255, (grey + 128) // 257), tf.uint8)
+
+    def with_a_clear_level():
+        # Compared as Pillow does: by the lowest 8 bits, with what is already of 8 bits.
+        low = tf.where(bits == 1, tf.where(levels > 0, 255, 0), tf.cast(levels, tf.int32) % 256)
         picture = tf.io.decode_png(data, channels=3)
-        if clear[0] >= 0:
-            # Compared as Pillow does: by the lowest 8 bits, with what is already of 8 bits.
-            if bits == 1:
-                clear = tf.where(clear > 0, 255, 0)
-            hidden = tf.reduce_all(tf.cast(picture, tf.int32) == clear % 256, axis=2, keepdims=True)
-            picture = tf.where(hidden, tf.constant(255, tf.uint8), picture)
-    return _upright(picture, exif, xmp)
+        hidden = tf.reduce_all(picture == tf.cast(low, tf.uint8), axis=2, keepdims=True)
+        return tf.where(hidden, tf.constant(255, tf.uint8), picture)
+
+    way = tf.where(keyed, 2, tf.where(transparent, 1, 0))
+    picture = tf.switch_case(
+        tf.where((bits == 16) & (colours == 0), 3, way),
+        [
+            lambda: tf.io.decode_png(data, channels=3),
+            lambda: _on_white(tf.io.decode_png(data, channels=4)),
+            with_a_clear_level,
+            grey_of_16_bit,
+        ],
+    )
+    return tf.ensure_shape(picture, (None, None, 3)), exif, xmp, tf.constant("")
 
 
-def _gif(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    problem = tf.constant("")
-    flags = _number(data, 10, 1, "<")
-    palette, place = tf.constant(13), tf.constant(13)
-    if flags >= 128:
-        place += 3 * tf.bitwise.left_shift(2, flags % 8)
-    hidden, control, end = tf.constant(-1), tf.constant(-1), tf.strings.length(data)
-    while place < end:
-        kind = _number(data, place, 1, "<")
-        if kind == 0x21:
-            if _number(data, place + 1, 1, "<") == 0xF9:
-                control, hidden = place + 3, tf.constant(-1)
-                if _number(data, control, 1, "<") % 2 == 1:
-                    hidden = _number(data, place + 6, 1, "<")
-            place += 2
-            length = _number(data, place, 1, "<")
-            while length > 0:
-                place += 1 + length
-                length = _number(data, place, 1, "<")
-            place += 1
-        else:
-            end = place
-    if _number(data, place, 1, "<") != 0x2C:
-        problem = tf.constant("a GIF without a picture")
-    elif tf.strings.substr(data, place + 1, 8) != tf.strings.join(
-        [b"\0\0\0\0", tf.strings.substr(data, 6, 4)]
-    ):
-        problem = tf.constant("a GIF whose first frame does not fill it")
-    elif tf.size(tf.strings.split(data, "tiff:Orientation")) > 1:
-        problem = tf.constant("a GIF turned by XMP")
-    picture = _nothing()
-    if problem == "":
-        if _number(data, place + 9, 1, "<") >= 128:
-            palette = place + 10
-        if hidden >= 0:
-            # TensorFlow would show black there: so it becomes an ordinary colour, and white.
-            data = _patched(data, control, tf.gather(_BYTES, _number(data, control, 1, "<") - 1))
-            data = _patched(data, palette + 3 * hidden, tf.constant(b"\xff\xff\xff"))
-        picture = tf.io.decode_image(data, channels=3, expand_animations=False)
-    return tf.ensure_shape(picture, (None, None, 3)), problem
+def _gif(data: tf.Tensor) -> _Contents:
+    end, flags = tf.strings.length(data), _number(data, 10, 1, "<")
+    begin = tf.where(flags >= 128, 13 + 3 * tf.bitwise.left_shift(2, flags % 8), 13)
+
+    def extension(place, control, hidden):
+        is_control = _number(data, place + 1, 1, "<") == 0xF9
+        has_hidden = _number(data, place + 3, 1, "<") % 2 == 1
+        hidden_here = tf.where(has_hidden, _number(data, place + 6, 1, "<"), -1)
+        (block,) = tf.while_loop(
+            lambda block: (block < end) & (_number(data, block, 1, "<") > 0),
+            lambda block: (block + 1 + _number(data, block, 1, "<"),),
+            (place + 2,),
+        )
+        return (
+            block + 1,
+            tf.where(is_control, place + 3, control),
+            tf.where(is_control, hidden_here, hidden),
+        )
+
+    place, control, hidden = tf.while_loop(
+        lambda place, *_: (place < end) & (_number(data, place, 1, "<") == 0x21),
+        extension,
+        (begin, -1, -1),
+    )
+    whole = tf.strings.join([b"\0\0\0\0", _part(data, 6, 4)])
+    problem = _first_of(
+        (_number(data, place, 1, "<") != 0x2C, "a GIF without a picture"),
+        (_part(data, place + 1, 8) != whole, "a GIF whose first frame does not fill it"),
+        (tf.strings.regex_full_match(data, r"\C*tiff:Orientation\C*"), "a GIF turned by XMP"),
+    )
+    palette = tf.where(_number(data, place + 9, 1, "<") >= 128, place + 10, 13)
+    # TensorFlow would show black there: so it becomes an ordinary colour, and white.
+    without = tf.gather(_BYTES, tf.maximum(_number(data, control, 1, "<") - 1, 0))
+    whitened = _patched(_patched(data, control, without), palette + 3 * hidden, b"\xff\xff\xff")
+    data = tf.where(hidden >= 0, whitened, data)
+    picture = tf.cond(
+        problem == "",
+        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+        _nothing,
+    )
+    return tf.ensure_shape(picture, (None, None, 3)), tf.constant(""), tf.constant(""), problem
 
 
-def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _bmp(data: tf.Tensor) -> _Contents:
     offset, header = _number(data, 10, 4, "<"), _number(data, 14, 4, "<")
-    entry, colours, compression = tf.constant(4), tf.constant(0), tf.constant(0)
-    masks = tf.constant([0, 0, 0, 0])
-    if header == 12:
-        width, height = _number(data, 18, 2, "<"), _number(data, 20, 2, "<")
-        bits, entry = _number(data, 24, 2, "<"), tf.constant(3)
-    else:
-        width, height = _number(data, 18, 4, "<"), _number(data, 22, 4, "<")
-        bits, compression = _number(data, 28, 2, "<"), _number(data, 30, 4, "<")
-        colours = _number(data, 46, 4, "<")
-        masks = tf.stack([_number(data, 54 + 4 * i, 4, "<") for i in range(4)])
-        if header < 56:  # such a header has no mask of alpha
-            masks *= [1, 1, 1, 0]
-    if compression == 0:
-        masks = tf.constant(_MASKS_OF_16[1])
-        if bits != 16:
-            masks = tf.constant(_MASKS_OF_32[0])
-    elif bits == 32 and tf.reduce_all(masks == 0):
-        masks = tf.constant(_MASKS_OF_32[-1])
-    if bits == 16:
-        known = tf.constant(_MASKS_OF_16)
-        masks *= [1, 1, 1, 0]
-    else:
-        known = tf.constant(_MASKS_OF_32)
-    picture, problem = _nothing(), tf.constant("")
-    raw = tf.io.decode_raw(data, tf.uint8)
-    down = height < 0
-    height = tf.abs(height)
-    if tf.reduce_all(header != [12, 40, 52, 56, 64, 108, 124]):
-        problem = tf.strings.format("a BMP with a header of {} bytes", header)
-    elif compression != 0 and (compression != 3 or bits <= 8):
-        problem = tf.constant("a packed BMP")
-    elif tf.reduce_all(bits != [1, 4, 8, 16, 24, 32]):
-        problem = tf.strings.format("a BMP of {} bits", bits)
-    elif bits > 8 and not tf.reduce_any(tf.reduce_all(masks == known, axis=1)):
-        problem = tf.constant("a BMP with unusual masks")
-    elif width * height > MAX_PIXELS or width <= 0:
-        problem = tf.constant("a BMP of no such size")
-    else:
+    small = header == 12
+    width = tf.where(small, _number(data, 18, 2, "<"), _number(data, 18, 4, "<"))
+    height = tf.where(small, _number(data, 20, 2, "<"), _number(data, 22, 4, "<"))
+    bits = tf.where(small, _number(data, 24, 2, "<"), _number(data, 28, 2, "<"))
+    entry = tf.where(small, 3, 4)
+    compression = tf.where(small, 0, _number(data, 30, 4, "<"))
+    colours = tf.where(small, 0, _number(data, 46, 4, "<"))
+    masks = tf.stack([_number(data, 54 + 4 * i, 4, "<") for i in range(4)])
+    # In short headers, and with 16 bits, no alpha is told of.
+    masks *= tf.where((header < 56) | (bits == 16), [1, 1, 1, 0], [1, 1, 1, 1])
+    masks = tf.where((bits == 32) & tf.reduce_all(masks == 0), _MASKS_OF_32[-1], masks)
+    usual = tf.where(bits == 16, _MASKS_OF_16[1], _MASKS_OF_32[0])
+    masks = tf.where(compression == 0, usual, masks)
+    known = tf.reduce_all(masks == _MASKS_OF_16 + _MASKS_OF_32, axis=1)
+    known &= (bits == 16) == ([True] * len(_MASKS_OF_16) + [False] * len(_MASKS_OF_32))
+    down, height = height < 0, tf.abs(height)
+    area = tf.cast(width, tf.int64) * tf.cast(height, tf.int64)
+    problem = _first_of(
+        (
+            tf.reduce_all(header != [12, 40, 52, 56, 64, 108, 124]),
+            tf.strings.format("a BMP with a header of {} bytes", header),
+        ),
+        ((compression != 0) & ((compression != 3) | (bits <= 8)), "a packed BMP"),
+        (
+            tf.reduce_all(bits != [1, 4, 8, 16, 24, 32]),
+            tf.strings.format("a BMP of {} bits", bits),
+        ),
+        ((bits > 8) & ~tf.reduce_any(known), "a BMP with unusual masks"),
+        ((area > MAX_PIXELS) | (width <= 0), "a BMP of no such size"),
+    )
+
+    def packed(offset):
         rows = (width * bits + 31) // 32 * 4
-        palette = 14 + header
-        if bits <= 8:
-            if colours == 0:
-                colours = tf.bitwise.left_shift(1, bits)
-            if offset == palette:
-                offset += entry * colours
-        packed = tf.reshape(raw[offset : offset + height * rows], (height, rows))
-        if bits <= 8:
-            shifts = tf.range(8 // bits)[::-1] * bits
-            split = tf.bitwise.right_shift(tf.cast(packed, tf.int32)[..., tf.newaxis], shifts)
-            indices = tf.reshape(split, (height, rows * 8 // bits))[:, :width]
-            indices %= tf.bitwise.left_shift(1, bits)
-            table = tf.reshape(raw[palette : palette + entry * colours], (colours, entry))
-            picture = tf.gather(tf.gather(table, [2, 1, 0], axis=1), indices)
-        else:
-            step = bits // 8
-            packed = tf.reshape(packed[:, : width * step], (height, width, step))
-            powers = tf.bitwise.left_shift(
-                tf.constant(1, tf.int64), tf.range(step, dtype=tf.int64) * 8
-            )
-            pixels = tf.reduce_sum(tf.cast(packed, tf.int64) * powers, axis=2, keepdims=True)
-            wide = tf.cast(masks, tf.int64) % 2**32
-            lowest = tf.maximum(tf.bitwise.bitwise_and(wide, -wide), 1)
-            values = tf.bitwise.bitwise_and(pixels, wide) // lowest
-            values = values * 255 // tf.maximum(wide // lowest, 1)
-            picture = tf.cast(values, tf.uint8)
-            picture = picture[..., :3] if masks[3] == 0 else _on_white(picture)
-        if not down:
-            picture = picture[::-1]
-    return tf.ensure_shape(picture, (None, None, 3)), problem
+        raw = tf.io.decode_raw(_part(data, offset, height * rows), tf.uint8)
+        return tf.reshape(raw, (height, rows))
+
+    def by_palette():
+        begin = 14 + header
+        count = tf.where(colours == 0, tf.bitwise.left_shift(1, bits), colours)
+        pixels = packed(tf.where(offset == begin, offset + entry * count, offset))
+        shifts = tf.range(8 // bits)[::-1] * bits
+        split = tf.bitwise.right_shift(tf.cast(pixels, tf.int32)[..., tf.newaxis], shifts)
+        indices = tf.reshape(split, (height, -1))[:, :width] % tf.bitwise.left_shift(1, bits)
+        raw = tf.io.decode_raw(_part(data, begin, entry * count), tf.uint8)
+        return tf.gather(tf.gather(tf.reshape(raw, (count, entry)), [2, 1, 0], axis=1), indices)
+
+    def by_masks():
+        step = bits // 8
+        pixels = tf.reshape(packed(offset)[:, : width * step], (height, width, step))
+        powers = tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.range(step, dtype=tf.int64) * 8)
+        pixels = tf.reduce_sum(tf.cast(pixels, tf.int64) * powers, axis=2, keepdims=True)
+        wide = tf.cast(masks, tf.int64) % 2**32
+        lowest = tf.maximum(tf.bitwise.bitwise_and(wide, -wide), 1)
+        values = tf.bitwise.bitwise_and(pixels, wide) // lowest
+        values = tf.cast(values * 255 // tf.maximum(wide // lowest, 1), tf.int32)
+        return _on_white(tf.where((masks == 0) & [False, False, False, True], 255, values))
+
+    way = tf.where(bits <= 8, 1, 2)
+    picture = tf.switch_case(tf.where(problem == "", way, 0), [_nothing, by_palette, by_masks])
+    picture = tf.ensure_shape(picture, (None, None, 3))[:: tf.where(down, 1, -1)]
+    return picture, tf.constant(""), tf.constant(""), problem
 
 
-def _webp(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    exif, xmp = tf.constant(b""), tf.constant(b"")
-    flags, transparent = tf.constant(0), tf.constant(False)
-    if _at(data, 12, b"VP8L"):
-        transparent = _number(data, 24, 1, "<") // 16 % 2 == 1
-    elif _at(data, 12, b"VP8X"):
-        flags = _number(data, 20, 1, "<")
-        transparent = flags // 16 % 2 == 1
-    place, end = tf.constant(12), tf.strings.length(data) - 8
-    while place < end:
+def _webp(data: tf.Tensor) -> _Contents:
+    extended = _at(data, 12, b"VP8X")
+    flags = tf.where(extended, _number(data, 20, 1, "<"), 0)
+    lossless_alpha = _at(data, 12, b"VP8L") & (_number(data, 24, 1, "<") // 16 % 2 == 1)
+    transparent = lossless_alpha | (flags // 16 % 2 == 1)
+    animated = flags // 2 % 2 == 1
+    end = tf.strings.length(data) - 8
+
+    def chunk(place, exif, xmp):
         length = _number(data, place + 4, 4, "<")
-        if length < 0:
-            end = place
-        elif _at(data, place, b"EXIF") and flags // 8 % 2 == 1 and exif == b"":
-            exif = tf.strings.substr(data, place + 8, length)
-        elif _at(data, place, b"XMP ") and flags // 4 % 2 == 1 and xmp == b"":
-            xmp = tf.strings.substr(data, place + 8, length)
-        place += 8 + length + length % 2
-    if transparent:
-        picture = _on_white(tf.io.decode_webp(data, channels=4)[0])
-    elif flags // 2 % 2 == 1:
-        # TensorFlow 2.21 writes four channels of an animation whatever it has room for: with this
+        is_exif = _at(data, place, b"EXIF") & (flags // 8 % 2 == 1) & (exif == "")
+        is_xmp = _at(data, place, b"XMP ") & (flags // 4 % 2 == 1) & (xmp == "")
+        body = _part(data, place + 8, tf.where(is_exif | is_xmp, length, 0))
+        return (
+            tf.where(length < 0, end, place + 8 + tf.minimum(length, end) + length % 2),
+            tf.where(is_exif, body, exif),
+            tf.where(is_xmp, body, xmp),
+        )
+
+    _, exif, xmp = tf.while_loop(lambda place, *_: place < end, chunk, (12, "", ""))
+
+    def of_four_channels():
+        # TensorFlow 2.21 writes four channels of an animation whatever it has room for: with the
         # flag for transparency there is room.
-        data = _patched(data, 20, tf.gather(_BYTES, flags + 16))
-        picture = tf.io.decode_webp(data, channels=4)[0, ..., :3]
-    else:
-        picture = tf.io.decode_webp(data, channels=3)[0]
-    return _upright(picture, exif, xmp)
+        flagged = _patched(data, 20, tf.gather(_BYTES, tf.bitwise.bitwise_or(flags, 16)))
+        picture = tf.io.decode_webp(tf.where(animated, flagged, data), channels=4)[0]
+        alpha = tf.where(transparent, picture[..., 3:], 255)
+        return _on_white(tf.concat([picture[..., :3], alpha], axis=2))
+
+    picture = tf.cond(
+        transparent | animated,
+        of_four_channels,
+        lambda: tf.io.decode_webp(data, channels=3)[0],
+    )
+    return tf.ensure_shape(picture, (None, None, 3)), exif, xmp, tf.constant("")
+
+
+def _first_of(*cases: tuple[tf.Tensor, tf.Tensor | str]) -> tf.Tensor:
+    """What belongs to the first condition that holds; an empty string if none does."""
+    told = tf.constant("")
+    for holds, what in reversed(cases):
+        told = tf.where(holds, what, told)
+    return told
 
 
 def _on_white(picture: tf.Tensor) -> tf.Tensor:
-    """Lays a picture, uint8 [height, width, 4], on white, by Pillow's integer arithmetic."""
+    """Lays a picture, integers [height, width, 4], on white, by Pillow's integer arithmetic."""
     picture = tf.cast(picture, tf.int32)
     alpha = picture[..., 3:]
     blend = (picture[..., :3] * alpha + 255 * (255 - alpha) + 128) * 128
     return tf.cast((blend // 256 + blend) // 2**15, tf.uint8)
 
 
-def _upright(picture: tf.Tensor, exif: tf.Tensor, xmp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turns a picture as its metadata say: EXIF, or XMP where that says nothing."""
-    orientation, problem = tf.constant(1), tf.constant("")
-    if tf.strings.length(exif) >= 8:
-        orientation, problem = _exif_orientation(exif)
-    else:
-        orientation = tf.constant(0)
-    if orientation == 0:
-        orientation = tf.constant(1)
-        # The first that is followed by a digit, in one of the two ways of XML.
-        parts = tf.strings.substr(tf.strings.split(xmp, "tiff:Orientation")[1:], 0, 3)
-        parts = tf.concat([parts, ['="1']], axis=0)
-        parts = tf.strings.regex_replace(parts, '^(?:="|>)([0-9])(?s:.*)$', r"\1")
-        digits = tf.boolean_mask(parts, tf.strings.regex_full_match(parts, "[0-9]"))
-        orientation = tf.strings.to_number(digits[0], tf.int32)
-    if orientation >= 5 and orientation <= 8:
-        picture = tf.transpose(picture, (1, 0, 2))
-    if tf.reduce_any(orientation == [2, 3, 6, 7]):
-        picture = picture[:, ::-1]
-    if tf.reduce_any(orientation == [3, 4, 7, 8]):
-        picture = picture[::-1]
-    if problem != "":
-        picture = _nothing()
-    return tf.ensure_shape(picture, (None, None, 3)), problem
+def _orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """How a picture is turned, 1 to 8, by EXIF, or by XMP where that says nothing.
+
+    Returns:
+        The orientation, int32, and why it is refused; else an empty string.
+    """
+    by_exif, problem = _exif_orientation(exif)
+    # The first that is followed by a digit, in one of the two ways of XML.
+    pattern = r'\C*?tiff:Orientation(?:="|>)([0-9])\C*'
+    digit = tf.strings.regex_replace(xmp, pattern, r"\1", replace_global=False)
+    digit = tf.where(tf.strings.regex_full_match(xmp, pattern), digit, "1")
+    orientation = tf.where(by_exif == 0, tf.strings.to_number(digit, tf.int32), by_exif)
+    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1), problem
 
 
 def _exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The orientation that an EXIF block holds, 0 if none; and what is wrong with it."""
+    """The orientation that an EXIF block tells, int32, 0 if none; and what is wrong with it."""
+    told = tf.strings.length(exif) >= 8
     for _ in range(2):
-        if _at(exif, 0, b"Exif\0\0"):
-            exif = tf.strings.substr(exif, 6, tf.strings.length(exif) - 6)
-    orientation, problem = tf.constant(1), tf.constant("")  # damaged EXIF turns nothing
-    if _at(exif, 0, b"II*\0"):
-        orientation, problem = _tiff_orientation(exif, "<")
-    elif _at(exif, 0, b"MM\0*"):
-        orientation, problem = _tiff_orientation(exif, ">")
-    elif _at(exif, 0, b"II") or _at(exif, 0, b"MM"):
-        problem = tf.constant("EXIF of an unusual kind")
-    return orientation, problem
+        exif = tf.where(_at(exif, 0, b"Exif\0\0"), _part(exif, 6), exif)
+    little, big = _at(exif, 0, b"II*\0"), _at(exif, 0, b"MM\0*")
+    unusual = ~little & ~big & (_at(exif, 0, b"II") | _at(exif, 0, b"MM"))
+    length = tf.strings.length(exif)
+    raw = tf.cast(tf.io.decode_raw(exif + bytes(12), tf.uint8), tf.int64)
+
+    def number(digits, width):
+        powers = 256 ** np.arange(width)
+        return tf.reduce_sum(digits * tf.where(little, powers, powers[::-1]), axis=-1)
+
+    # The first directory: the number of entries, then these, of 12 bytes each: a tag, a type, how
+    # many values there are, and the value, if there is room.
+    begin = tf.cast(tf.minimum(number(raw[4:8], 4), tf.cast(length, tf.int64)), tf.int32)
+    count = tf.cast(number(raw[begin : begin + 2], 2), tf.int32)
+    count = tf.minimum(count, tf.maximum(length - begin - 2, 0) // 12)
+    entries = tf.reshape(raw[begin + 2 : begin + 2 + 12 * count], (-1, 12))
+    entries = tf.boolean_mask(entries, number(entries[:, :2], 2) == _ORIENTATION)
+    kind = number(entries[:, 2:4], 2)[:, tf.newaxis]
+    short = tf.reduce_any(kind == [3, 8], axis=1)
+    long = tf.reduce_any(kind == [4, 9], axis=1)
+    usual = (number(entries[:, 4:8], 4) == 1) & (short | long)
+    values = tf.where(short, number(entries[:, 8:10], 2), number(entries[:, 8:12], 4))
+    # What is no orientation turns nothing, whatever XMP says.
+    values = tf.where((values < 1) | (values > 8), tf.constant(1, tf.int64), values)
+    last = tf.cast(tf.concat([[0], values], axis=0)[-1], tf.int32)
+    orientation = tf.where(little | big, last, 1)  # damaged EXIF turns nothing
+    problem = _first_of(
+        (unusual, "EXIF of an unusual kind"),
+        (
+            (little | big) & ~tf.reduce_all(usual),
+            "EXIF with an orientation of an unusual kind",
+        ),
+    )
+    return tf.where(told, orientation, 0), tf.where(told, problem, "")
 
 
-def _tiff_orientation(data: tf.Tensor, order: str) -> tuple[tf.Tensor, tf.Tensor]:
-    orientation, problem = tf.constant(0), tf.constant("")
-    entry = _number(data, 4, 4, order) + 2
-    for _ in range(_number(data, entry - 2, 2, order)):
-        if _number(data, entry, 2, order) == _ORIENTATION and entry + 12 <= tf.strings.length(data):
-            kind, count = _number(data, entry + 2, 2, order), _number(data, entry + 4, 4, order)
-            if count == 1 and (kind == 3 or kind == 8):
-                orientation = _number(data, entry + 8, 2, order)
-            elif count == 1 and (kind == 4 or kind == 9):
-                orientation = _number(data, entry + 8, 4, order)
-            else:
-                problem = tf.constant("EXIF with an orientation of an unusual kind")
-            if orientation == 0:  # what is no orientation turns nothing, whatever XMP says
-                orientation = tf.constant(1)
-        entry += 12
-    return orientation, problem
+def _unpacked(text: tf.Tensor, packed: tf.Tensor) -> tf.Tensor:
+    return tf.cond(packed, lambda: tf.io.decode_compressed(text, "ZLIB"), lambda: text)
 
 
 def _from_hexadecimal(profile: tf.Tensor) -> tf.Tensor:
     """The bytes in a profile as ImageMagick writes it: three lines, then hexadecimal digits."""
-    digits = tf.strings.reduce_join(tf.strings.split(profile, "\n")[3:])
-    raw = tf.cast(tf.io.decode_raw(tf.strings.lower(digits), tf.uint8), tf.int32)
+    lines = tf.raw_ops.StringSplitV2(input=[profile], sep="\n").values  # no ragged tensor
+    digits = tf.strings.lower(tf.strings.reduce_join(lines[3:]))
+    raw = tf.cast(tf.io.decode_raw(digits, tf.uint8), tf.int32)
     raw = tf.reshape(tf.where(raw >= 97, raw - 87, raw - 48), (-1, 2))
-    return _as_string(tf.concat([tf.cast(raw[:, 0] * 16 + raw[:, 1], tf.uint8), [0]], axis=0))
-
-
-def _as_string(raw: tf.Tensor) -> tf.Tensor:
-    """The bytes, uint8 [n], of which the last is left out, as one string."""
-    return tf.strings.reduce_join(tf.gather(_BYTES, tf.cast(raw[:-1], tf.int32)))
+    return tf.strings.reduce_join(tf.gather(_BYTES, raw[:, 0] * 16 + raw[:, 1]))
