@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from lib.config import Config, Phase
 from lib.data.augmentation import Augmentation
@@ -15,6 +16,7 @@ from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
 from lib.model.network import Network
 from lib.runs.checkpoints import TracedCheckpoint, load_checkpoint
+from lib.runs.folder import of_another_version
 from lib.system.exact_sums import require_exact_sums
 from lib.training.averages import Averages
 from lib.training.clock import Clock
@@ -92,9 +94,16 @@ class BuiltPhase:
         Args:
             checkpoint: its path, without suffix.
             *names: "model", "optimizer", "averages", "state"; averages where there are any.
+
+        Raises:
+            UserError: it holds others, as a version with other optimizers writes them.
         """
         kept = {name: self.parts[name] for name in names if name in self.parts}
-        load_checkpoint(checkpoint, **kept)
+        try:
+            load_checkpoint(checkpoint, **kept)
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            what = f"the checkpoint {checkpoint} has another {' or '.join(names)}"
+            raise of_another_version(what, self.run.made_by) from error
 
 
 def build_learner(

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class Run:
         state: where training is.
         started: when the program was, by `time.monotonic`.
         restored: the checkpoint that weights and state came from; None for a new run.
+        made_by: what the run was made by at its last start, see `lib.runs.folder.Saved`.
         checkpoints: states to resume from, the newest ones.
         best: the state after the best epoch.
         reports: where people see how it goes.
@@ -55,6 +57,7 @@ class Run:
     state: State
     started: float
     restored: Path | None
+    made_by: Mapping[str, Any]
     checkpoints: Checkpoints
     best: Checkpoints
     reports: Reports
@@ -144,6 +147,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
             state=state,
             started=started,
             restored=restored,
+            made_by=before.made_by if before else {},
             checkpoints=checkpoints,
             best=Checkpoints(folder / "best", keep=1),
             reports=reports,

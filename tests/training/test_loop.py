@@ -278,3 +278,18 @@ def test_the_head_of_no_epochs_is_the_network_before_training(config, dataset, t
     _, history = trained(tmp_path, config, dataset)
     assert ["phase='start'" in row or "phase='finetune'" in row for row in history] == [True] * 2
     assert (tmp_path / "phases" / "head" / "ckpt-0.json").exists()
+
+
+def test_a_checkpoint_with_another_optimizer_names_the_version_that_goes_on(
+    config, dataset, tmp_path, monkeypatch
+):
+    with pytest.raises(Stopped):
+        trained(tmp_path, config, dataset, ["head"], Stop(5))
+    other = build_module.build_optimizer
+    monkeypatch.setattr(
+        build_module, "build_optimizer", lambda _, rate: other("sgd(momentum=0.9)", rate)
+    )
+    with pytest.raises(
+        UserError, match="has another optimizer or averages: go on with the version"
+    ):
+        trained(tmp_path, config, dataset, ["head"])
