@@ -70,6 +70,11 @@ def test_an_orientation_of_an_unusual_type_is_refused():
     assert decoded(tf.constant(data))[1].numpy() == b"EXIF with an orientation of an unusual kind"
 
 
+def test_a_gif_that_ends_within_an_extension_is_refused():
+    data = b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\1"  # a comment of one byte, which is missing
+    assert decoded(tf.constant(data))[1].numpy() == b"a GIF without a picture"
+
+
 def test_a_file_that_cannot_be_read_costs_the_others_nothing():
     good = [encoded(smooth_noise(), "PNG"), encoded(smooth_noise(), "BMP")]
     bad = [b"", b"hello", good[0][:100], FILES["BMP, run lengths"]]
