@@ -20,7 +20,7 @@ def require_trainable(config: Config, backbone: keras.Model, classes: Sequence[s
     Args:
         config: what the run is.
         backbone: of its network.
-        classes: that are told apart.
+        classes: their names.
 
     Raises:
         UserError: it names an operation, loss, optimizer, schedule or layer that there is not, or
