@@ -24,6 +24,10 @@ it may use the shape of `examples.images`, not the content.
     def shear(examples, draw, most=0.2):
         "Slants each image by up to `most` either way."
         return affine(examples, xy=most * signed(draw(1)[:, 0]))
+
+With `@compiled` below `@OPERATIONS.register`, XLA compiles an operation, and adjacent ones that say
+so into one pass over the pixels. It must keep to what XLA can compile: shapes that are known before
+the values. The numbers are drawn outside of it, as XLA's Philox orders them in another way.
 """
 
 import math
@@ -46,7 +50,13 @@ _ATTEMPTS = 10  # at a box that fits, as in torchvision
 # The mean colour for a network whose inputs are scaled to [-1, 1]: it sees zeros.
 _NEUTRAL = 127.5
 
-_compiled = tf.function(jit_compile=True, autograph=False)
+_jitted = tf.function(jit_compile=True, autograph=False)
+
+
+def compiled(operation: Callable) -> Callable:
+    """Marks an operation as one that XLA can compile; to be used as a decorator."""
+    operation.compiled = True
+    return operation
 
 
 @OPERATIONS.register
@@ -108,6 +118,7 @@ def crop(examples: Examples, draw: Draw, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)
 
 
 @OPERATIONS.register
+@compiled
 def color(
     examples: Examples, draw: Draw, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02
 ) -> Examples:
@@ -115,7 +126,8 @@ def color(
 
     The arithmetic of `tf.image.adjust_brightness`, `adjust_contrast`, `adjust_saturation` and
     `adjust_hue`, in this order, each with a number drawn for each image; values are clipped after
-    contrast, as saturation is defined between black and white alone.
+    contrast, as saturation is defined between black and white alone. Saturation and hue are written
+    out: conversions to HSV and back take three times as long.
     """
     within("brightness", brightness, 0, 1)
     within("contrast", contrast, 0, 1)
@@ -126,13 +138,16 @@ def color(
 
 
 @OPERATIONS.register
+@compiled
 def grey(examples: Examples, draw: Draw, probability=0.1) -> Examples:
     """Takes the colour from images, with a probability; weights of `tf.image.rgb_to_grayscale`."""
     within("probability", probability, 0, 1)
-    return examples._replace(images=_greyed(examples.images, draw(1)[:, 0] < probability))
+    which = (draw(1) < probability)[:, :, tf.newaxis, tf.newaxis]
+    return examples._replace(images=tf.where(which, pool.greys(examples.images), examples.images))
 
 
 @OPERATIONS.register
+@compiled
 def erase(
     examples: Examples, draw: Draw, probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3)
 ) -> Examples:
@@ -191,6 +206,7 @@ def randaugment(examples: Examples, draw: Draw, count=2, strength=0.3) -> Geomet
 
 
 @OPERATIONS.register
+@compiled
 def mixup(examples: Examples, draw: Draw, alpha=0.2, probability=1.0) -> Examples:
     """Mixes each image and target with the next one's; shares are Beta(alpha, alpha).
 
@@ -202,14 +218,16 @@ def mixup(examples: Examples, draw: Draw, alpha=0.2, probability=1.0) -> Example
     within("probability", probability, 0, 1)
     draws = draw(3)
     kept = tf.where(draws[:, 2] < probability, symmetric_beta(draws[:, :2], alpha), 1.0)
-    images, targets = examples
-    return Examples(
-        _mixed(images, kept),
-        kept[:, tf.newaxis] * targets + (1.0 - kept[:, tf.newaxis]) * tf.roll(targets, -1, axis=0),
-    )
+
+    def mixed(values: tf.Tensor) -> tf.Tensor:
+        share = tf.reshape(kept, [-1, *[1] * (len(values.shape) - 1)])
+        return share * values + (1.0 - share) * tf.roll(values, -1, axis=0)
+
+    return Examples(mixed(examples.images), mixed(examples.targets))
 
 
 @OPERATIONS.register
+@compiled
 def cutmix(examples: Examples, draw: Draw, alpha=1.0, probability=1.0) -> Examples:
     """Replaces a box of each image by the next one's; the part that is kept is Beta(alpha, alpha).
 
@@ -310,32 +328,38 @@ def _box(draws: tf.Tensor, height: int, width: int, scale, ratio):
     )
 
 
-# Arithmetic on pixels, compiled by XLA. Numbers are drawn outside of it, as XLA's Philox orders
-# them in another way.
-
-
-@_compiled
 def _recoloured(images: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
     """Adds to brightness, and scales contrast and saturation and turns hue: float32 [n, 4]."""
     brightness, contrast, saturation, hue = tf.unstack(changes[:, tf.newaxis, tf.newaxis], axis=-1)
-    mean = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
+    mean = _means(images)
     images = (images - mean) * contrast[..., tf.newaxis] + mean
     images = tf.clip_by_value(images + 255.0 * brightness[..., tf.newaxis], 0.0, 255.0)
-    hues, saturations, values = tf.unstack(tf.image.rgb_to_hsv(images), axis=-1)
-    hues = hues + hue
-    return tf.image.hsv_to_rgb(
-        tf.stack(
-            [hues - tf.floor(hues), tf.minimum(saturations * saturation, 1.0), values], axis=-1
-        )
-    )
+    red, green, blue = tf.unstack(images, axis=-1)
+    value = tf.maximum(tf.maximum(red, green), blue)
+    chroma = value - tf.minimum(tf.minimum(red, green), blue)
+    scale = tf.math.divide_no_nan(1.0, chroma)
+    # In sixths of a turn, as rgb_to_hsv has it: from red, from green, from blue.
+    hues = tf.where(value == green, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale)
+    hues = tf.where(value == red, (green - blue) * scale, hues) + 6.0 * hue
+    chroma = tf.minimum(chroma * saturation, value)
+    # A channel falls from the value by the chroma, the more the farther the hue is from its own.
+    turns = (hues[..., tf.newaxis] + tf.constant([5.0, 3.0, 1.0])) / 6.0
+    sixths = 6.0 * (turns - tf.floor(turns))
+    fallen = tf.clip_by_value(tf.minimum(sixths, 4.0 - sixths), 0.0, 1.0)
+    return value[..., tf.newaxis] - chroma[..., tf.newaxis] * fallen
 
 
-@_compiled
-def _greyed(images: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
-    return tf.where(which[:, None, None, None], tf.image.rgb_to_grayscale(images), images)
+def _means(images: tf.Tensor) -> tf.Tensor:
+    """The mean colour of each image, float32 [n, 1, 1, 3]."""
+    count, height, width, _ = images.shape
+    # Strips on top of each other first: additions of whole rows take several numbers at once.
+    strips = max(each for each in range(1, 17) if height % each == 0)
+    rows = tf.reshape(images, [count, strips, height // strips, 3 * width])
+    rows = tf.add_n(tf.unstack(rows, axis=1))
+    total = tf.reduce_sum(tf.reshape(rows, [count, -1, 3]), axis=1)
+    return (total / (height * width))[:, tf.newaxis, tf.newaxis]
 
 
-@_compiled
 def _pasted(images: tf.Tensor, others: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
     """Puts others in where the box, float32 [n, 4] (left, top, right, bottom; whole), says."""
     columns = tf.range(images.shape[2], dtype=tf.float32)[tf.newaxis, tf.newaxis, :]
@@ -345,39 +369,38 @@ def _pasted(images: tf.Tensor, others: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
     return tf.where(inside[..., tf.newaxis], others, images)
 
 
-@_compiled
-def _mixed(images: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    kept = kept[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    return kept * images + (1.0 - kept) * tf.roll(images, -1, axis=0)
-
-
 def _blurred(images: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
     """Convolves the columns, then the rows, of each image with its kernel, float32 [n, taps]."""
-    # Compiled in two parts each: fused, the reflection would be computed again for each tap.
+    # Compiled in three parts: fused, each would be computed again for each tap of the next.
+    images = _extended(images, kernels.shape[1] // 2)
     for axis in (2, 1):
-        images = _weighted(_extended(images, kernels.shape[1] // 2, axis), kernels, axis)
+        images = _weighted(images, kernels, axis)
     return images
 
 
-@_compiled
-def _extended(images: tf.Tensor, reach: int, axis: int) -> tf.Tensor:
-    margins = [(reach, reach) if each == axis else (0, 0) for each in range(4)]
-    return tf.pad(images, margins, "REFLECT")
+@_jitted
+def _extended(images: tf.Tensor, reach: int) -> tf.Tensor:
+    return tf.pad(images, [(0, 0), (reach, reach), (reach, reach), (0, 0)], "REFLECT")
 
 
-@_compiled
+@_jitted
 def _weighted(images: tf.Tensor, kernels: tf.Tensor, axis: int) -> tf.Tensor:
-    taps = kernels.shape[1]
+    """Sums along an axis, weighted by symmetric kernels; taps - 1 lines are lost."""
+    reach = kernels.shape[1] // 2
     count, height, width, _ = images.shape
     if axis == 2:
-        width -= taps - 1
+        width -= 2 * reach
     else:
-        height -= taps - 1
+        height -= 2 * reach
     # Columns and colours are one axis, along which processors compute several at once.
     lines = tf.reshape(images, [count, images.shape[1], -1])
-    total = tf.zeros([count, height, 3 * width])
-    for tap in range(taps):
-        at = (0, 3 * tap) if axis == 2 else (tap, 0)
-        part = lines[:, at[0] : at[0] + height, at[1] : at[1] + 3 * width]
-        total += kernels[:, tap, tf.newaxis, tf.newaxis] * part
+
+    def tap(position: int) -> tf.Tensor:
+        row, column = (0, 3 * position) if axis == 2 else (position, 0)
+        return lines[:, row : row + height, column : column + 3 * width]
+
+    weights = kernels[:, :, tf.newaxis, tf.newaxis]
+    total = weights[:, reach] * tap(reach)
+    for k in range(reach):
+        total += weights[:, k] * (tap(k) + tap(2 * reach - k))
     return tf.reshape(total, [count, height, width, 3])

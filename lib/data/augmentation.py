@@ -1,9 +1,11 @@
 """A list of operations, as in `--augment`, as one function of a batch and its step number."""
 
+import functools
 import inspect
 import itertools
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,9 @@ from lib.errors import UserError, reason
 from lib.randomness import uniform
 from lib.specs import Spec, parse
 
+# The `draw` of each operation.
+Draws = Callable[["_Operation"], Callable[[int], tf.Tensor]]
+
 
 class Augmentation:
     """What is done to training examples.
@@ -26,7 +31,7 @@ class Augmentation:
     reordering others does not change them. Operations that mix examples (`mixup`, `cutmix`) choose
     partners among the examples that they are given.
 
-    Adjacent geometric operations are one interpolation.
+    Adjacent geometric operations are one interpolation, adjacent compiled ones one call of XLA.
 
     Args:
         text: the list, such as "flip|rotate(0.2)"; empty for none.
@@ -48,6 +53,7 @@ class Augmentation:
             ]
             for operation in self._operations:
                 self._try(operation)
+            self._parts = _joined(self._operations)
         except UserError as error:
             raise UserError(f"{setting('augment', text)}: {error}") from error
         # Nothing in it depends on a tensor's value, and AutoGraph would look for it for a second.
@@ -68,23 +74,29 @@ class Augmentation:
             step: the training step.
             first: position of the first image within the global batch.
         """
-        return self._graph(
-            tf.convert_to_tensor(images),
-            tf.convert_to_tensor(targets),
-            tf.cast(step, tf.int64),
-            tf.cast(first, tf.int32),
-        )
+        try:
+            return self._graph(
+                tf.convert_to_tensor(images),
+                tf.convert_to_tensor(targets),
+                tf.cast(step, tf.int64),
+                tf.cast(first, tf.int32),
+            )
+        except tf.errors.InvalidArgumentError as error:
+            raise UserError(
+                f"--augment={self.text}: {self._failed(error)}{reason(error)}"
+            ) from error
 
     def _augmented(
         self, pixels: tf.Tensor, targets: tf.Tensor, step: tf.Tensor, first: tf.Tensor
     ) -> Examples:
         examples = Examples(tf.cast(pixels, tf.float32), targets)
         matrix = None  # of the geometric operations since the last interpolation
-        for operation in self._operations:
+        draws = functools.partial(self._draw, step=step, first=first, count=pixels.shape[0])
+        for operation in self._parts:
             if matrix is not None and not operation.geometric:
                 pixels, matrix = interpolated(pixels, matrix), None
                 examples = examples._replace(images=pixels)
-            done = operation(examples, self._draw(operation, step, first, pixels.shape[0]))
+            done = operation(examples, draws)
             if isinstance(done, Geometry):
                 matrix = done.matrix if matrix is None else composed(matrix, done.matrix)
                 if done.then is None:
@@ -105,10 +117,18 @@ class Augmentation:
         def draw(k: int) -> tf.Tensor:
             # The first numbers of a Philox stream do not depend on how many are drawn.
             name = f"augment/{operation.spec.name}/{operation.occurrence}/{next(calls)}"
-            numbers = uniform([first + count, k], self._seed, name, step)
-            return tf.slice(numbers, [first, 0], [count, k])
+            with step.graph.as_default():  # not within what XLA compiles
+                numbers = uniform([first + count, k], self._seed, name, step)
+                return tf.slice(numbers, [first, 0], [count, k])
 
         return draw
+
+    def _failed(self, error: Exception) -> str:
+        """Which operation TensorFlow says an error arose in, if it says so."""
+        for operation in self._operations:
+            if re.search(rf"\b{operation.scope}/", str(error)):
+                return f"{operation.spec} failed while training: "
+        return ""
 
     def _try(self, operation: "_Operation") -> None:
         """Traces an operation for two small images, and learns whether it is geometric.
@@ -118,8 +138,8 @@ class Augmentation:
         """
 
         def trace(images: tf.Tensor, targets: tf.Tensor) -> None:
-            draw = self._draw(operation, step=0, first=0, count=2)
-            done = operation(Examples(images, targets), draw)
+            draws = functools.partial(self._draw, step=tf.constant(0), first=0, count=2)
+            done = operation(Examples(images, targets), draws)
             operation.geometric = isinstance(done, Geometry)
             if operation.geometric:
                 _require("a matrix", done.matrix, [2, 2, 3])
@@ -150,6 +170,8 @@ class _Operation:
         spec: its name and values.
         occurrence: how many of this name come before it.
         geometric: whether it only says where pixels come from; known once it was tried.
+        compiled: whether XLA may compile it with its neighbours.
+        scope: how the nodes of its graph are called.
     """
 
     def __init__(self, spec: Spec, occurrence: int):
@@ -157,9 +179,12 @@ class _Operation:
         self.occurrence = occurrence
         self.geometric = False
         self._function = OPERATIONS.bind(spec)
+        self.compiled = getattr(OPERATIONS[spec.name], "compiled", False)
+        self.scope = f"operation_{spec.name}_{occurrence}"
 
-    def __call__(self, examples: Examples, draw: Callable[[int], tf.Tensor]):
-        return self._function(examples, draw)
+    def __call__(self, examples: Examples, draws: Draws) -> Examples | Geometry:
+        with tf.name_scope(self.scope):
+            return self._function(examples, draws(self))
 
     def place_of(self, error: Exception) -> str:
         """Where in the file of the operation an error arose, and which."""
@@ -171,6 +196,34 @@ class _Operation:
         ]
         line = f", line {lines[-1]}" if lines else ""
         return f"{file}{line}: {type(error).__name__}: {reason(error)}"
+
+
+class _Joined:
+    """Adjacent operations that XLA compiles into one."""
+
+    geometric = False
+
+    def __init__(self, operations: Sequence[_Operation]):
+        self._operations = operations
+
+    def __call__(self, examples: Examples, draws: Draws) -> Examples:
+        @tf.function(jit_compile=True, autograph=False)
+        def in_turn(*examples: tf.Tensor) -> Examples:
+            examples = Examples(*examples)
+            for operation in self._operations:
+                examples = operation(examples, draws)
+            return examples
+
+        return in_turn(*examples)
+
+
+def _joined(operations: Sequence[_Operation]) -> list[_Operation | _Joined]:
+    """The operations of a list, adjacent compiled ones as one."""
+    parts = []
+    for compiled, group in itertools.groupby(operations, lambda each: each.compiled):
+        adjacent = list(group)
+        parts += [_Joined(adjacent)] if compiled else adjacent
+    return parts
 
 
 def _require(what: str, found: tf.Tensor, shape) -> None:
