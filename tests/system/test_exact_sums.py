@@ -114,7 +114,7 @@ from lib.system import runtime
 runtime.start(threads=2, seed=0)
 import numpy as np
 import tensorflow as tf
-from tests.test_exact_sums import steps
+from tests.system.test_exact_sums import steps
 print(steps())
 """
 

@@ -61,6 +61,6 @@ def test_a_temporary_folder_of_an_odd_name_is_passed_over(tmp_path, monkeypatch)
 
 
 def test_where_there_is_no_other_path_the_error_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.system.literal._is_literal", lambda path: False)
+    monkeypatch.setattr("lib.system.literal.is_literal", lambda path: False)
     with pytest.raises(UserError, match="set TMPDIR to a folder without any of"), literal(tmp_path):
         pass
