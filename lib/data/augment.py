@@ -26,7 +26,7 @@ it may use the shape of `examples.images`, not the content.
         return affine(examples, xy=most * signed(draw(1)[:, 0]))
 
 With `@compiled` below `@OPERATIONS.register`, XLA compiles an operation, and adjacent ones that say
-so into one pass over the pixels. It must keep to what XLA can compile: shapes that are known before
+so into one call. It must keep to what XLA can compile: shapes that are known before
 the values. The numbers are drawn outside of it, as XLA's Philox orders them in another way.
 """
 
@@ -126,7 +126,7 @@ def color(
     The arithmetic of `tf.image.adjust_brightness`, `adjust_contrast`, `adjust_saturation` and
     `adjust_hue`, in this order, each with a number drawn for each image; values are clipped after
     contrast, as saturation is defined between black and white alone. Saturation and hue are written
-    out: conversions to HSV and back take three times as long.
+    out: conversions to HSV and back take twice as long.
     """
     within("brightness", brightness, 0, 1)
     within("contrast", contrast, 0, 1)

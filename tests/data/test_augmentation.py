@@ -374,7 +374,7 @@ def test_a_plugin_that_fails_while_training_is_one_line_that_names_it(registered
     with pytest.raises(UserError) as raised:
         augmentation(pictures(2), targets(2), 0)
     message = str(raised.value)
-    assert message.startswith("--augment=flip|mine|mine(0.1)|grey: mine(0.1) failed while training")
+    assert message.startswith("--augment=flip|mine|mine(0.1)|grey: mine(0.1) failed on a batch: ")
     assert "too bright" in message and "\n" not in message
 
 
