@@ -26,8 +26,8 @@ it may use the shape of `examples.images`, not the content.
         return affine(examples, xy=most * signed(draw(1)[:, 0]))
 
 With `@compiled` below `@OPERATIONS.register`, XLA compiles an operation, and adjacent ones that say
-so into one call. It must keep to what XLA can compile: shapes that are known before
-the values. The numbers are drawn outside of it, as XLA's Philox orders them in another way.
+so into one call. It must keep to what XLA can compile: shapes that are known before the values. The
+numbers are drawn outside of it, as XLA's Philox orders them in another way.
 """
 
 import math

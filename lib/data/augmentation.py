@@ -86,7 +86,8 @@ class Augmentation:
                 # TensorFlow tells the node in which it arose.
                 if f"{operation.scope}/" in str(error):
                     raise UserError(
-                        f"--augment={self.text}: {operation.spec} failed on a batch: {reason(error)}"
+                        f"--augment={self.text}: {operation.spec} failed on a batch:"
+                        f" {reason(error)}"
                     ) from error
             raise
 
