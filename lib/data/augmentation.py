@@ -3,7 +3,6 @@
 import functools
 import inspect
 import itertools
-import re
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -48,7 +47,9 @@ class Augmentation:
         try:
             specs = parse(text)
             self._operations = [
-                _Operation(spec, [each.name for each in specs[:position]].count(spec.name))
+                _Operation(
+                    spec, position, [each.name for each in specs[:position]].count(spec.name)
+                )
                 for position, spec in enumerate(specs)
             ]
             for operation in self._operations:
@@ -82,9 +83,14 @@ class Augmentation:
                 tf.cast(first, tf.int32),
             )
         except tf.errors.InvalidArgumentError as error:
-            raise UserError(
-                f"--augment={self.text}: {self._failed(error)}{reason(error)}"
-            ) from error
+            for operation in self._operations:
+                # TensorFlow tells the node in which it arose.
+                if f"{operation.scope}/" in str(error):
+                    raise UserError(
+                        f"--augment={self.text}: {operation.spec} failed on a batch:"
+                        f" {reason(error)}"
+                    ) from error
+            raise
 
     def _augmented(
         self, pixels: tf.Tensor, targets: tf.Tensor, step: tf.Tensor, first: tf.Tensor
@@ -122,13 +128,6 @@ class Augmentation:
                 return tf.slice(numbers, [first, 0], [count, k])
 
         return draw
-
-    def _failed(self, error: Exception) -> str:
-        """Which operation TensorFlow says an error arose in, if it says so."""
-        for operation in self._operations:
-            if re.search(rf"\b{operation.scope}/", str(error)):
-                return f"{operation.spec} failed while training: "
-        return ""
 
     def _try(self, operation: "_Operation") -> None:
         """Traces an operation for two small images, and learns whether it is geometric.
@@ -174,13 +173,13 @@ class _Operation:
         scope: how the nodes of its graph are called.
     """
 
-    def __init__(self, spec: Spec, occurrence: int):
+    def __init__(self, spec: Spec, position: int, occurrence: int):
         self.spec = spec
         self.occurrence = occurrence
         self.geometric = False
         self._function = OPERATIONS.bind(spec)
         self.compiled = getattr(OPERATIONS[spec.name], "compiled", False)
-        self.scope = f"operation_{spec.name}_{occurrence}"
+        self.scope = f"operation_{position}"  # names need not be ASCII, as scopes must
 
     def __call__(self, examples: Examples, draws: Draws) -> Examples | Geometry:
         with tf.name_scope(self.scope):

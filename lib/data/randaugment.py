@@ -75,10 +75,10 @@ def _enhanced(images: tf.Tensor, choice: tf.Tensor, sign: tf.Tensor, strength: f
     def where(name: str, this: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:
         return tf.where((choice == NAMES.index(name))[:, None, None, None], this, otherwise)
 
-    grey = greys(images)
+    greys = tf.image.rgb_to_grayscale(images)
     # Away from something duller by as much as the factor is above one, or towards it.
-    duller = where("color", grey, tf.zeros_like(images))
-    duller = where("contrast", tf.reduce_mean(grey, axis=(1, 2), keepdims=True), duller)
+    duller = where("color", greys, tf.zeros_like(images))
+    duller = where("contrast", tf.reduce_mean(greys, axis=(1, 2), keepdims=True), duller)
     duller = where("sharpness", _smoothed(images), duller)
     factor = (1.0 + 0.9 * strength * sign)[:, None, None, None]
     blended = tf.clip_by_value(duller + factor * (images - duller), 0.0, 255.0)
@@ -96,12 +96,6 @@ def _enhanced(images: tf.Tensor, choice: tf.Tensor, sign: tf.Tensor, strength: f
     solarized = tf.where(images >= 255.0 * (1.0 - strength), 255.0 - images, images)
     result = where("solarize", solarized, result)
     return where("autocontrast", tf.clip_by_value(stretched, 0.0, 255.0), result)
-
-
-def greys(images: tf.Tensor) -> tf.Tensor:
-    """As `tf.image.rgb_to_grayscale`, whose product of matrices XLA does not fuse."""
-    red, green, blue = tf.split(images, 3, axis=-1)
-    return 0.2989 * red + 0.5870 * green + 0.1140 * blue
 
 
 def _smoothed(images: tf.Tensor) -> tf.Tensor:

@@ -362,6 +362,36 @@ def test_a_plugin_stands_among_the_operations_and_need_not_be_compilable_by_xla(
     )
 
 
+def test_a_plugin_that_fails_while_training_is_one_line_that_names_it(registered, tmp_path):
+    plugin(
+        tmp_path,
+        "dark = tf.debugging.assert_less(examples.images, 1000.0 * most, message='too bright')\n"
+        "with tf.control_dependencies([dark]):\n"
+        "    return examples._replace(images=tf.identity(examples.images))\n",
+    )
+    augmentation = Augmentation("flip|mine|mine(0.1)|grey", 0)
+    augmentation(pictures(2) // 3, targets(2), 0)
+    with pytest.raises(UserError) as raised:
+        augmentation(pictures(2), targets(2), 0)
+    message = str(raised.value)
+    assert message.startswith("--augment=flip|mine|mine(0.1)|grey: mine(0.1) failed on a batch: ")
+    assert "too bright" in message and "\n" not in message
+
+
+def test_what_is_compiled_as_one_is_what_is_done_in_turn(registered):
+    def nothing(examples, draw):
+        return examples
+
+    registered(nothing)
+    together = "grey(0.5)|erase|mixup|cutmix|erase"
+    apart = together.replace("|", "|nothing|")
+    examples = pictures(6), np.eye(6, dtype=np.float32), 4
+    for found, expected in zip(
+        Augmentation(together, 2)(*examples), Augmentation(apart, 2)(*examples), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 def test_the_worked_examples_of_the_module_work_as_they_stand(registered):
     blocks = [
         textwrap.dedent(block)
