@@ -53,11 +53,14 @@ class RateTest:
         Raises:
             UserError: it never fell.
         """
+        decade = round((STEPS - 1) / math.log10(HIGHEST / LOWEST))
         lowest = int(np.argmin(self.losses))
-        if lowest == 0:
+        # Beyond the lowest loss it only swings, unless that was an easy batch at the beginning.
+        until = lowest + 1 if lowest >= decade else len(self.losses)
+        width = min(decade, until - 1)
+        falls = self.losses[: until - width] - self.losses[width:until]
+        if width < 1 or falls.max() <= 0:
             raise UserError("the loss did not fall at any rate, so that there is none to suggest")
-        width = min(lowest, round((STEPS - 1) / math.log10(HIGHEST / LOWEST)))
-        falls = self.losses[: lowest + 1 - width] - self.losses[width : lowest + 1]
         first = int(np.argmax(falls))
         return float(f"{math.sqrt(self.rates[first] * self.rates[first + width]):.1e}")
 

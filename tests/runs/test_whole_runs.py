@@ -70,7 +70,8 @@ def test_a_run_leaves_its_files(both_phases):
 def test_the_newest_checkpoints_are_kept_and_the_best_and_the_head_besides(both_phases):
     folder = both_phases.folder
     assert checkpoint_steps(folder / "checkpoints") == [20, 22, 24]
-    assert checkpoint_steps(folder / "head") == [12]
+    assert checkpoint_steps(folder / "phases" / "head") == [12]
+    assert checkpoint_steps(folder / "phases" / "finetune") == [24]
     rows = read_history(folder / "history.csv")[1:]
     best = max(rows, key=lambda row: (row.validation_accuracy, -row.validation_loss))
     assert checkpoint_steps(folder / "best") == [best.step]
@@ -162,8 +163,8 @@ def test_the_same_command_in_the_same_folder_has_nothing_to_do(both_phases, flag
     names = ("history.csv", "result.json", "predictions.csv", "report.html")
     before = [(both_phases.folder / name).read_bytes() for name in names]
     done = train(*flags, f"--workdir={both_phases.folder}")
-    assert "Phase head: all of its 2 epochs are trained already" in done.out
-    assert "Phase finetune: all of its 2 epochs are trained already" in done.out
+    assert "Phase head: finished already, after 2 of 2 epochs" in done.out
+    assert "Phase finetune: finished already, after 2 of 2 epochs" in done.out
     assert "Nothing to do: the result is in" in done.out
     assert [(both_phases.folder / name).read_bytes() for name in names] == before
 
@@ -198,7 +199,7 @@ def test_the_head_phase_alone_ends_with_a_result(in_pieces):
 
 def test_the_head_phase_twice_does_nothing_the_second_time_and_says_so(in_pieces):
     _, (_, second, *_) = in_pieces
-    assert "Phase head: all of its 1 epochs are trained already" in second
+    assert "Phase head: finished already, after 1 of 1 epochs" in second
     assert "Nothing to do" in second and "epoch   1/1" not in second
 
 

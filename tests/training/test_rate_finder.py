@@ -31,6 +31,12 @@ def test_one_lucky_batch_does_not_decide():
     assert RateTest(RATES, losses).suggestion == pytest.approx(1e-3, rel=0.5)
 
 
+def test_an_easy_batch_at_the_beginning_hides_nothing():
+    losses = 1.0 / (1.0 + np.exp(2 * np.log10(RATES / 1e-3)))
+    losses[0] = -0.1
+    assert RateTest(RATES, losses).suggestion == pytest.approx(1e-3, rel=0.25)
+
+
 def test_a_loss_that_never_fell_suggests_nothing():
     with pytest.raises(UserError, match="did not fall at any rate"):
         _ = RateTest(RATES, np.arange(STEPS, dtype=float)).suggestion
