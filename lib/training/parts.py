@@ -54,7 +54,7 @@ def open_parts(folder: Path, config: Config) -> Parts:
     # pictures may take minutes, so that what TensorFlow must be asked for is asked before.
     runtime.start(config.threads, config.seed)
     from lib.runs import resume
-    from lib.training.run import build_network
+    from lib.training.trainable import build_network
 
     digests = plugins.load(config.plugin)
     if before:

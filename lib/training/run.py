@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from lib.config import Config
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
 from lib.data.order import batch_positions, steps_per_epoch
-from lib.model.network import Network, build, build_backbone, weights_sha256
-from lib.model.weights import load_pretrained
+from lib.model.network import Network, weights_sha256
 from lib.reporting import plots
 from lib.reporting.reports import Reports
 from lib.runs import folder as run_folder
@@ -21,11 +20,10 @@ from lib.runs import resume
 from lib.runs.checkpoints import Checkpoints, step_of
 from lib.runs.state import State
 from lib.system.atomic import remove_leftovers
-from lib.system.progress import bar, say
+from lib.system.progress import say
 from lib.training.feed import augmented
 from lib.training.parts import Parts
 from lib.training.stopping import StopRequest
-from lib.training.trainable import require_trainable
 
 _SHOWN = 9  # training pictures in the plot
 _AUGMENTED = 12  # in that of augmented ones
@@ -80,20 +78,6 @@ class Run:
     def epoch_steps(self) -> int:
         """Steps in an epoch."""
         return steps_per_epoch(len(self.dataset.train), self.config.batch_size)
-
-
-def build_network(config: Config, classes: Sequence[str]) -> Network:
-    """The network of a run, with its first weights.
-
-    Raises:
-        UserError: the configuration cannot be trained, or the weights cannot be obtained or do not
-            fit.
-    """
-    backbone = build_backbone(config.image_size, config.alpha)
-    require_trainable(config, backbone, classes)
-    if not config.from_run:
-        load_pretrained(backbone, config.weights, config.alpha, bar)
-    return build(backbone, len(classes), config.dropout, config.seed)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Checks before the long work that a configuration can be trained."""
+"""The network of a run, built with all that its configuration names, before the long work."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,25 @@ from lib.data.augmentation import Augmentation
 from lib.data.examples import target_columns
 from lib.errors import UserError
 from lib.model.freezing import first_trained
+from lib.model.network import Network, build, build_backbone
+from lib.model.weights import load_pretrained
+from lib.system.progress import bar
 from lib.training.losses import class_weights, make_loss
 from lib.training.optimizers import build_optimizer, make_schedule
+
+
+def build_network(config: Config, classes: Sequence[str]) -> Network:
+    """The network of a run, with its first weights.
+
+    Raises:
+        UserError: the configuration cannot be trained, or the weights cannot be obtained or do not
+            fit.
+    """
+    backbone = build_backbone(config.image_size, config.alpha)
+    require_trainable(config, backbone, classes)
+    if not config.from_run:
+        load_pretrained(backbone, config.weights, config.alpha, bar)
+    return build(backbone, len(classes), config.dropout, config.seed)
 
 
 def require_trainable(config: Config, backbone: keras.Model, classes: Sequence[str]) -> None:
