@@ -87,7 +87,7 @@ class Augmentation:
                 # TensorFlow tells the node in which it arose.
                 if f"{operation.scope}/" in str(error):
                     raise UserError(
-                        f"--augment={self.text}: {operation.spec} failed on a batch:"
+                        f"{setting('augment', self.text)}: {operation.spec} failed on a batch:"
                         f" {reason(error)}"
                     ) from error
             raise

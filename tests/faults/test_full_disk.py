@@ -9,6 +9,7 @@ from tests.faults.program import Outcome
 from tests.faults.small_disk import small_disk
 
 FOR_A_CHECKPOINT = 1_000_000  # bytes; it takes more
+FOR_SUMMARIES = 1_400_000  # bytes: enough to write them anew, and too little for a checkpoint
 
 
 def steps(workdir):
@@ -26,7 +27,7 @@ def test_a_full_disk_ends_the_run_and_with_space_it_goes_on_to_the_same_bits(ref
         program = dataclasses.replace(reference.program, prefix=disk.prefix)
         workdir, seen = disk.path / "run", disk.seen_from_here / "run"
         assert program.run(workdir, fault="step@2").code == -9
-        disk.fill(leave=FOR_A_CHECKPOINT)
+        disk.fill(leave=FOR_SUMMARIES)
         ended = program.run(workdir)
         assert ended.code == 1
         assert ended.stderr == (

@@ -225,9 +225,11 @@ def contents(folder):
 
 def test_a_changed_flag_is_refused_with_what_differs_and_touches_nothing(both_phases, flags):
     before = contents(both_phases.folder)
-    changed = ("--seed=1", "--head_learning_rate=0.5")
+    changed = ("--seed=1", "--dropout=0.5")
     done = train(*flags, *changed, f"--workdir={both_phases.folder}", code=1)
-    assert "seed (0 there, 1 now), head_learning_rate (0.01 there, 0.5 now)" in done.err
+    assert "seed (0 there, 1 now), dropout (0.2 there, 0.5 now)" in done.err
+    done = train(*flags, "--head_learning_rate=0.5", f"--workdir={both_phases.folder}", code=1)
+    assert "head_learning_rate (0.01 there, 0.5 now), and its phase head has begun" in done.err
     after = contents(both_phases.folder)
     lock = both_phases.folder / ".lock"
     assert {**after, lock: b""} == {**before, lock: b""}
