@@ -63,8 +63,8 @@ def _require_known(flag: absl_flags.FlagHolder, known: Sequence[str | None]) -> 
 
 def _help() -> str:
     """All flags by topic, and what the words in their values can be."""
-    runtime.start(threads=1, seed=0)
-    from lib.registries import OPTIMIZERS, REGISTRIES
+    with runtime.quietly():  # of TensorFlow, for which nobody else waits
+        from lib.registries import OPTIMIZERS, REGISTRIES
 
     topics = [absl_flags.FLAGS.module_help(module) for module in (run, data, model, phases)]
     fill = functools.partial(textwrap.fill, width=96, subsequent_indent="      ")

@@ -264,7 +264,7 @@ def test_other_pictures_than_those_of_the_run_are_no_check(
 
 def test_without_pictures_an_export_says_that_it_is_unchecked(unchecked):
     folder, said = unchecked
-    assert "not held against the run" in said
+    assert "not compared with the run" in said
     report = json.loads((folder / "export.json").read_text())
     assert report["checks"] == []
     assert "ready: LiteRT, invoke" in report["calls"]["ways"]  # by pictures that are made up

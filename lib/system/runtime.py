@@ -69,8 +69,14 @@ def start(threads: int, seed: int) -> None:
         keras.config.set_image_data_format("channels_last")
         keras.config.set_dtype_policy("float32")
         tf.get_logger().setLevel("ERROR")
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+        except RuntimeError as error:
+            raise UserError(
+                "TensorFlow runs in this process already, with another number of threads than"
+                f" {threads}: start a new one (in a notebook, restart the kernel)"
+            ) from error
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
         tf.config.list_logical_devices()  # complains on stderr of any driver it does not find

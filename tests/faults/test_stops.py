@@ -34,7 +34,7 @@ def test_asked_at_any_stage_it_saves_that_very_step_and_goes_on_to_the_same_bits
         ("evaluation@2=SIGINT", 130, None),
         ("step@1=SIGINT", 130, 1),
         ("evaluation@2=SIGTERM", 143, 3),  # of the head's epoch, whose steps are all taken
-        ("phase:finetune=SIGINT", 130, 4),
+        ("phase:finetune=SIGINT", 130, 3),  # while it is prepared, which changes nothing
         ("outcome=SIGTERM", 0, 9),  # all is done but writing it down
     ):
         ended = reference.program.run(tmp_path, fault=fault)
