@@ -205,7 +205,8 @@ def test_a_lite_model_in_integers_takes_the_levels_of_pictures(
     assert given["quantization"] == (pytest.approx(1), 0)
     (way,) = formats.load_tflite(tmp_path, trained.config)
     told = [way.probabilities(way.prepare(path.read_bytes())) for path in files]
-    assert np.corrcoef(np.transpose(told)[1], expected[1][:, 1])[0, 1] > 0.9
+    # Levels taken for something else give nothing alike; 8 bits lose much of what noise shows.
+    assert np.corrcoef(np.transpose(told)[1], expected[1][:, 1])[0, 1] > 0.7
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.tflite"])
