@@ -80,4 +80,7 @@ def accuracy(outcome: Outcome) -> tf.Tensor:
 @MEASURES.register
 def gradient_norm(outcome: Outcome) -> tf.Tensor:
     """The Euclidean norm of all gradients together, before any clipping."""
-    return tf.linalg.global_norm(outcome.gradients)
+    # As products of matrices: TensorFlow's own norm takes a tenth of a step.
+    rows = [tf.reshape(each, [1, -1]) for each in outcome.gradients]
+    squares = [tf.matmul(row, row, transpose_b=True)[0, 0] for row in rows]
+    return tf.sqrt(tf.reduce_sum(tf.stack(squares)))

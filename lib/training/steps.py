@@ -12,7 +12,7 @@ from lib.randomness import uniform
 from lib.runs.state import State
 from lib.training.averages import Averages
 from lib.training.losses import Loss, predicted_classes, true_classes
-from lib.training.measures import MEASURES, Outcome, measured
+from lib.training.measures import Outcome, measured
 from lib.training.optimizers import Rate, apply_scaled
 
 TrainStep = Callable[[tf.Tensor, tf.Tensor, int], dict[str, tf.Tensor]]
@@ -81,7 +81,7 @@ def make_train_step(learner: Learner, state: State) -> TrainStep:
     @tf.function(input_signature=(*_signature(learner), tf.TensorSpec((), tf.int64)))
     def train_step(features: tf.Tensor, targets: tf.Tensor, step: tf.Tensor):
         outcome = _outcome(learner, features, targets, step)
-        measurements = _measurements(learner, outcome, step)
+        measurements = _measurements(learner, outcome)
         finite = _finite(outcome)
         if state.failed_step < 0:
             if finite:
@@ -142,17 +142,14 @@ def _outcome(learner: Learner, features: tf.Tensor, targets: tf.Tensor, step: tf
 
 
 @tf.autograph.experimental.do_not_convert
-def _measurements(learner: Learner, outcome: Outcome, step: tf.Tensor) -> dict[str, tf.Tensor]:
-    """What is measured in the step; measuring costs a pass over the weights, so not each time."""
+def _measurements(learner: Learner, outcome: Outcome) -> dict[str, tf.Tensor]:
+    """What is measured in the step.
 
-    def measure() -> dict[str, tf.Tensor]:
-        rate = tf.cast(learner.optimizer.learning_rate, tf.float32)
-        return measured(outcome) | {"learning_rate": rate}
-
-    def nothing() -> dict[str, tf.Tensor]:
-        return dict.fromkeys((*MEASURES, "learning_rate"), tf.constant(0.0))
-
-    return tf.cond((step + 1) % learner.log_every == 0, measure, nothing)
+    In each one: under a condition, the gradients would pass through it, which costs ten times more
+    than the norm of them that it would save.
+    """
+    rate = tf.cast(learner.optimizer.learning_rate, tf.float32)
+    return measured(outcome) | {"learning_rate": rate}
 
 
 @tf.autograph.experimental.do_not_convert
