@@ -138,7 +138,6 @@ def build_learner(
         loss=make_loss(config.loss, weights),
         dropout=config.dropout,
         seed=config.seed,
-        log_every=config.log_every,
         patience=MOST_SKIPPED if config.skip_nonfinite else 1,
     )
 

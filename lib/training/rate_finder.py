@@ -127,7 +127,7 @@ def find_rate(
         Stopped: it was.
         UserError: the configuration cannot be trained.
     """
-    config = dataclasses.replace(config, log_every=1, ema=0.0)
+    config = dataclasses.replace(config, ema=0.0)
     weights = weights_of_classes(config, dataset)
     learner = build_learner(config, phase, network, _Rising(), weights)
     state = State()

@@ -35,7 +35,6 @@ class Learner:
         loss: of each example, float32 [n], from logits and targets.
         dropout: part of the pooled features dropped.
         seed: of the dropout masks.
-        log_every: steps between two measurements.
         patience: steps in a row without an update that end training; 1 allows none.
     """
 
@@ -49,7 +48,6 @@ class Learner:
     loss: Loss
     dropout: float
     seed: int
-    log_every: int = 10
     patience: int = 1
 
 
@@ -67,7 +65,7 @@ def make_train_step(learner: Learner, state: State) -> TrainStep:
     Returns:
         A function of a batch's features, its targets, float32 [n, 1] or [n, classes], and of the
         number of the step, int64, from 0. The batch may be of any size. It returns what has been
-        measured in the step, float32 scalars by name: zeros where the step is not one to be logged.
+        measured in the step, float32 scalars by name.
     """
     learner.optimizer.build(learner.variables)
 
