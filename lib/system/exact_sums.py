@@ -1,8 +1,8 @@
 """Sums of gradients in one order, so that equal runs have equal bits.
 
 TensorFlow's tape sums the gradients of a tensor that is used several times by the operation AddN.
-It adds into the first input whose buffer nobody else holds at that moment, and begins the sum with
-that one. Who holds a buffer depends on timing, and with three terms or more so does the rounding;
+By its source it adds into an input whose buffer nobody else holds at that moment, and begins the
+sum with that one. Who holds a buffer depends on timing, and with three terms or more so does the rounding;
 `enable_op_determinism` does not change that. The sum of two is the same in either order.
 """
 
