@@ -2,8 +2,8 @@
 
 TensorFlow's tape sums the gradients of a tensor that is used several times by the operation AddN.
 By its source it adds into an input whose buffer nobody else holds at that moment, and begins the
-sum with that one. Who holds a buffer depends on timing, and with three terms or more so does the rounding;
-`enable_op_determinism` does not change that. The sum of two is the same in either order.
+sum with that one. Who holds a buffer depends on timing, and with three terms or more so does the
+rounding; `enable_op_determinism` does not change that. The sum of two is the same in either order.
 """
 
 import tensorflow as tf
