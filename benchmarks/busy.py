@@ -71,8 +71,8 @@ def rate(batches: Iterator[int]) -> float:
 def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
     """What Thaw does with pictures, by name."""
     from lib.data.dataset import open_dataset
-    from lib.inference.pictures import read_ahead
     from lib.inference.predictions import predictions
+    from lib.inference.reading import read_ahead
     from lib.inference.trained import open_trained
     from lib.model.engine import cut
     from lib.model.freezing import freeze, layer_index

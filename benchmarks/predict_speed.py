@@ -27,8 +27,8 @@ CONTENDERS = ("lib.predict", "keras")
 def ours(trained, folder: Path) -> int:
     """Predicts as `lib.predict` does, without printing the table."""
     from lib.data.listing import visible_files
-    from lib.inference.pictures import read_ahead
     from lib.inference.predictions import predictions
+    from lib.inference.reading import read_ahead
 
     size, batch = trained.config.image_size, trained.config.batch_size
     reads = read_ahead(sorted(visible_files(folder)), size, shown=0, limit=2 * batch)

@@ -20,7 +20,7 @@ from PIL import Image
 from lib.config import expanded, setting
 from lib.errors import UserError
 from lib.inference import command_line
-from lib.inference.pictures import Read, named_files, read_ahead
+from lib.inference.reading import Read, named_files, read_ahead
 from lib.inference.tables import SUFFIXES, Row, table, unfinished
 from lib.reporting import plots
 from lib.reporting.heatmap import overlay

@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from lib import export
-from lib.data.pictures import load
+from lib.data.decoding import load
 from lib.errors import UserError
 from lib.inference import calls, formats
 from lib.inference.trained import make_classifier, open_trained

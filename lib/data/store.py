@@ -31,8 +31,8 @@ from PIL import features
 
 from lib.config import setting
 from lib.data.cache import CachedSet, Index, PictureCache
+from lib.data.decoding import UnreadablePicture, decode, resize
 from lib.data.listing import Picture
-from lib.data.pictures import UnreadablePicture, decode, resize
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.prefetching import prefetched

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.config import setting
-from lib.data.pictures import decode, resize
+from lib.data.decoding import decode, resize
 from lib.errors import UserError
 from lib.inference import made_up, outside
 from lib.inference.formats import WayIn

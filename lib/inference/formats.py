@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from lib.config import Config
-from lib.data.pictures import decode, resize
+from lib.data.decoding import decode, resize
 from lib.inference.preprocessing import decoded_and_resized, resized, resized_by_matrices
 from lib.inference.trained import Trained
 from lib.model.interpreters import interpreter
@@ -56,7 +56,7 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
     files. Both return `class` string [n], `probabilities` float32 [n, classes] and `class_names`
     string [n, classes]; `encoded` also `refused` string [n], empty, or why this picture was not
     read: then its class is empty too, and its probabilities are no numbers. It reads what
-    `lib.data.pictures.decode` reads, but for packed BMP files, GIF files whose first frame does not
+    `lib.data.decoding.decode` reads, but for packed BMP files, GIF files whose first frame does not
     fill them or that are turned by XMP, and EXIF of unusual kinds.
 
     What is loaded can also be called itself, with integers or floats from 0 to 255, or strings.

@@ -1,4 +1,4 @@
-"""Made-up picture files, of every kind that `lib.data.pictures.decode` takes.
+"""Made-up picture files, of every kind that `lib.data.decoding.decode` takes.
 
 An exported model that decodes files by itself is compared with that function on them.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.inference.pictures import Read
+from lib.inference.reading import Read
 from lib.inference.trained import Trained, make_classifier
 from lib.model.gradcam import make_gradcam
 from lib.system.prefetching import prefetched

@@ -1,6 +1,6 @@
 """What happens to a picture before the network, as TensorFlow operations for an exported model.
 
-The counterpart of `lib.data.pictures`, which training uses. Pixels that are halfway between two
+The counterpart of `lib.data.decoding`, which training uses. Pixels that are halfway between two
 levels may be rounded the other way there, where the arithmetic is of integers.
 """
 
@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from lib.data.pictures import MAX_PIXELS
+from lib.data.decoding import MAX_PIXELS
 
 _ORIENTATION = 0x112  # the tag of TIFF
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"  # begins such a segment of a JPEG
@@ -75,7 +75,7 @@ def _triangles(length: tf.Tensor, size: int) -> tf.Tensor:
 # there is one where work is saved by it; else what is not wanted is computed too, and left out.
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes one picture as `lib.data.pictures.decode` does: upright, and on white.
+    """Decodes one picture as `lib.data.decoding.decode` does: upright, and on white.
 
     What a file is, its headers say. TensorFlow's own operations decode it, where they do it as
     Pillow does. Where they do not, they get the part that they do (a BMP and its palette are taken

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib.data.drawn import draw_cats_and_dogs, fetch
 from lib.data.drawn.others import OTHERS
-from lib.data.drawn.picture import draw_picture
+from lib.data.drawn.subjects import draw_picture
 from lib.errors import UserError
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib.data import store as module
+from lib.data.decoding import load
 from lib.data.listing import Picture
-from lib.data.pictures import load
 from lib.data.store import open_store
 from lib.errors import UserError
 

@@ -6,8 +6,8 @@ import pytest
 
 from lib.config import Config
 from lib.inference import predictions as module
-from lib.inference.pictures import Read
 from lib.inference.predictions import predictions
+from lib.inference.reading import Read
 
 CLASSES = ("ants", "bees", "cicadas")
 # Of seven pictures, whose level is their number: a class each, most often bees.

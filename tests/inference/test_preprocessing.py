@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.data.pictures import decode, resize
+from lib.data.decoding import decode, resize
 from lib.inference import made_up
 from lib.inference.preprocessing import decoded, decoded_and_resized, resized, resized_by_matrices
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lib.data.drawn.picture import draw_picture
+from lib.data.drawn.subjects import draw_picture
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.file_lock import exclusive_lock

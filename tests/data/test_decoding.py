@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.data.pictures import UnreadablePicture, decode, load, resize
+from lib.data.decoding import UnreadablePicture, decode, load, resize
 
-# lib.data.pictures silences these for users; pytest would show them all the same.
+# lib.data.decoding silences these for users; pytest would show them all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 ORIENTATION = 0x0112
@@ -269,7 +269,7 @@ def test_warnings_of_pillow_do_not_reach_the_user(tmp_path, pytestconfig):
     path.write_bytes(encoded(scene(), "JPEG", exif=turned(1).tobytes()[:-2]))
     with pytest.warns(UserWarning, match="Corrupt EXIF"):
         load(path, 8)
-    program = "import sys, pathlib, lib.data.pictures as p; p.load(pathlib.Path(sys.argv[1]), 8)"
+    program = "import sys, pathlib, lib.data.decoding as p; p.load(pathlib.Path(sys.argv[1]), 8)"
     run = subprocess.run(
         [sys.executable, "-c", program, path],
         cwd=pytestconfig.rootpath,

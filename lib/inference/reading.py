@@ -8,8 +8,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from lib.data.decoding import decode, resize
 from lib.data.listing import visible_files
-from lib.data.pictures import decode, resize
 from lib.errors import UserError
 from lib.system.prefetching import prefetched
 from lib.system.runtime import cores

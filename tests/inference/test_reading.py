@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.pictures import load
+from lib.data.decoding import load
 from lib.errors import UserError
-from lib.inference import pictures
-from lib.inference.pictures import named_files, read_ahead
+from lib.inference import reading
+from lib.inference.reading import named_files, read_ahead
 
 
 def write_picture(path, level=0, size=(50, 40)):
@@ -66,13 +66,13 @@ def test_what_people_see_keeps_its_shape(tmp_path):
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_no_more_is_read_than_was_allowed(tmp_path, monkeypatch, ahead):
     begun = []
-    decode = pictures.decode
+    decode = reading.decode
 
     def counted(data):
         begun.append(len(data))
         return decode(data)
 
-    monkeypatch.setattr(pictures, "decode", counted)
+    monkeypatch.setattr(reading, "decode", counted)
     paths = [write_picture(tmp_path / f"{i}.png") for i in range(20)]
     reads = read_ahead(paths, 8, 0, ahead)
     for taken in range(1, 5):
@@ -105,7 +105,7 @@ def test_the_network_sees_the_picture_itself_and_not_what_people_see_of_it(tmp_p
 @pytest.mark.parametrize("at", ["resize", "_reduced", "decode"])
 def test_a_picture_that_cannot_be_made_ready_costs_no_other(tmp_path, monkeypatch, at, error, said):
     paths = [write_picture(tmp_path / f"{level}.png", level) for level in (10, 20, 30)]
-    real = getattr(pictures, at)
+    real = getattr(reading, at)
 
     def fails_for_one(given, size=None):
         image = Image.open(io.BytesIO(given)) if at == "decode" else given
@@ -113,7 +113,7 @@ def test_a_picture_that_cannot_be_made_ready_costs_no_other(tmp_path, monkeypatc
             raise error
         return real(given) if at == "decode" else real(given, size)
 
-    monkeypatch.setattr(pictures, at, fails_for_one)
+    monkeypatch.setattr(reading, at, fails_for_one)
     first, second, third = read_ahead(paths, 8, 30, limit=2)
     assert (first.fault, second.fault, third.fault) == ("", said, "")
     assert (first.pixels[0, 0, 0], third.pixels[0, 0, 0]) == (10, 30)
