@@ -1,4 +1,4 @@
-"""Trains a classifier on pictures: a new head on a frozen backbone, then its thawed top.
+"""Trains a classifier on images: a new head on a frozen backbone, then its thawed top.
 
 The same command again resumes a run that was stopped, at the step where it stood.
 """
@@ -69,9 +69,9 @@ def main(_: list[str]) -> None:
 
 
 def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
-    """Measures a run's best checkpoint on its test set, or on another set of pictures.
+    """Measures a run's best checkpoint on its test set, or on another set of images.
 
-    With another run to compare it with, measures that on the same pictures.
+    With another run to compare it with, measures that on the same images.
     """
     folder = Path(config.workdir)
     before = run_folder.require_saved(folder)
@@ -83,7 +83,7 @@ def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
         subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
     else:
         dataset = open_dataset(config, bar)
-        run_folder.require_same_pictures(folder, before, dataset)
+        run_folder.require_same_images(folder, before, dataset)
         subset = dataset.test
     run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
     baseline = against and open_baseline(Path(against), before, subset, not test_dir, bar)

@@ -1,4 +1,4 @@
-"""Thaw compared with Keras' `fit`: the same pictures, weights and recipe, a few epochs each.
+"""Thaw compared with Keras' `fit`: the same images, weights and recipe, a few epochs each.
 
     python -m benchmarks.against_fit
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.augment
 
-A batch of 32 pictures of noise at 160 pixels, on as many threads as there are cores. The lists take
+A batch of 32 images of noise at 160 pixels, on as many threads as there are cores. The lists take
 turns, so that whatever else the machine does hits all alike. Prints a Markdown table of medians.
 """
 
@@ -26,14 +26,14 @@ def main() -> None:
     from lib.data.augment import OPERATIONS
     from lib.data.augmentation import Augmentation
 
-    pictures = np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
     targets = np.zeros((BATCH, 1), np.float32)
     lists = {text: Augmentation(text, seed=0) for text in (Config.augment, TEN, *OPERATIONS)}
     spent = {text: [] for text in lists}
     for turn in range(TURNS + 2):
         for text, augmentation in lists.items():
             began, processors = time.perf_counter(), time.process_time()
-            augmentation(pictures, targets, turn)
+            augmentation(images, targets, turn)
             if turn >= 2:  # the first ones compile, and warm up
                 now = time.perf_counter() - began, time.process_time() - processors
                 spent[text].append([1000 * each for each in now])

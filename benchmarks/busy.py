@@ -2,7 +2,7 @@
 
     python -m benchmarks.busy RUN
 
-Takes a finished run and its pictures, and measures each kind of work on an idle machine and next to
+Takes a finished run and its images, and measures each kind of work on an idle machine and next to
 as many busy processes of normal priority as there are cores, by turns. Prints a Markdown table, and
 ends with exit code 1 where a kind keeps less than a third. About three minutes on two cores.
 """
@@ -34,7 +34,7 @@ while os.getppid() == parent:
         pass
 """
 
-# Pictures per second, of a stretch of work.
+# Images per second, of a stretch of work.
 Work = Callable[[], float]
 
 
@@ -69,7 +69,7 @@ def rate(batches: Iterator[int]) -> float:
 
 
 def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
-    """What Thaw does with pictures, by name."""
+    """What Thaw does with images, by name."""
     from lib.data.dataset import open_dataset
     from lib.inference.predictions import predictions
     from lib.inference.reading import read_ahead
@@ -117,7 +117,7 @@ def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
 
     yield "evaluation", lambda: rate(evaluate())
 
-    paths = [dataset.train.store.pictures[row].path for row in dataset.train.rows]
+    paths = [dataset.train.store.images[row].path for row in dataset.train.rows]
 
     def predict() -> Iterator[int]:
         wanted = (FILLING + STEPS) * config.batch_size

@@ -3,7 +3,7 @@
     python -m venv PEERS && PEERS/bin/pip install -r benchmarks/requirements.txt
     python -m benchmarks.compare --torch_python=PEERS/bin/python --output=comparison.md
 
-The same pictures, weights and numbers of threads, one process after the other, the programs taking
+The same images, weights and numbers of threads, one process after the other, the programs taking
 turns. About an hour on two cores with the defaults.
 """
 

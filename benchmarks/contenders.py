@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.measure import ROOT, cost_of
 from lib.config import user_cache
 from lib.data import drawn
-from lib.data.listing import Picture
+from lib.data.listing import ImageFile
 from lib.data.splits import Splits, limited, split_folder
 from lib.system.progress import bar
 from lib.system.runtime import cores
@@ -79,7 +79,7 @@ Contender = Callable[[Work], Run]
 
 
 def thaw(work: Work) -> Run:
-    """This program, its caches cold: the peers decode their pictures in each run, too."""
+    """This program, its caches cold: the peers decode their images in each run, too."""
     folder = work.run_folder
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(work.scratch / "cache" / "thaw", ignore_errors=True)
@@ -171,7 +171,7 @@ def add_flags(parser: argparse.ArgumentParser, epochs: int) -> None:
     )
     parser.add_argument("--alpha", default=1.0 if weights else 0.35, type=float)
     parser.add_argument("--image_size", default=160 if weights else 96, type=int)
-    parser.add_argument("--train_limit", type=int, help="the first N training pictures [all]")
+    parser.add_argument("--train_limit", type=int, help="the first N training images [all]")
     parser.add_argument("--eval_limit", type=int, help="likewise for validation and test")
     parser.add_argument("--head_epochs", default=epochs, type=int, help="at least 1")
     parser.add_argument("--finetune_epochs", default=epochs, type=int, help="at least 1")
@@ -179,17 +179,17 @@ def add_flags(parser: argparse.ArgumentParser, epochs: int) -> None:
 
 
 def splits_from(arguments: argparse.Namespace) -> Splits:
-    """The pictures that the flags describe."""
+    """The images that the flags describe."""
     splits = split_folder(_data_folder(arguments.data), seed=0)
     return limited(splits, arguments.train_limit, arguments.eval_limit)
 
 
 def work_from(arguments: argparse.Namespace, splits: Splits, scratch: Path) -> Work:
-    """The work that the flags describe, on these pictures.
+    """The work that the flags describe, on these images.
 
     Args:
         arguments: what `add_flags` parsed.
-        splits: the pictures; one that is listed twice is a file twice.
+        splits: the images; one that is listed twice is a file twice.
         scratch: a folder that may be filled.
     """
     for part in ("train", "validation", "test"):
@@ -213,11 +213,11 @@ def _data_folder(given: Path | None) -> Path:
     return drawn.fetch(user_cache(), bar)
 
 
-def _link(pictures: Sequence[Picture], classes: tuple[str, ...], folder: Path) -> None:
-    """Fills a folder of class folders with links to pictures, under numbers for names."""
+def _link(images: Sequence[ImageFile], classes: tuple[str, ...], folder: Path) -> None:
+    """Fills a folder of class folders with links to images, under numbers for names."""
     for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
-        same_class = (picture for picture in pictures if picture.label == label)
-        for number, picture in enumerate(same_class):
-            target = picture.path.absolute()
+        same_class = (image for image in images if image.label == label)
+        for number, image in enumerate(same_class):
+            target = image.path.absolute()
             (folder / name / f"{number:05d}{target.suffix}").symlink_to(target)

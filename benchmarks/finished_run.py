@@ -19,7 +19,7 @@ class FinishedRun(NamedTuple):
     Attributes:
         folder: where it is.
         config: what it is.
-        rates: training pictures per second, by phase.
+        rates: training images per second, by phase.
         network: as it is built for the run, with other weights.
     """
 

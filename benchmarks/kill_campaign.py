@@ -74,7 +74,7 @@ class Campaign:
         self.runs = self.starts = 0
         self.differences: list[str] = []
 
-        program.finish(home / "warm")  # decodes the pictures
+        program.finish(home / "warm")  # decodes the images
         began = monotonic()
         program.finish(home / "undisturbed", home / "trace")
         self._seconds = monotonic() - began

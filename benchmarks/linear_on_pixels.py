@@ -2,7 +2,7 @@
 
     python -m benchmarks.linear_on_pixels [FOLDER]
 
-Logistic regression on pictures shrunk to 32 x 32, with several strengths of weight decay; the best
+Logistic regression on images shrunk to 32 x 32, with several strengths of weight decay; the best
 validation accuracy of them counts, which if anything flatters the model. Without FOLDER (one with
 train/ and validation/) the data set is drawn into a temporary one.
 """
@@ -26,7 +26,7 @@ def read_pixels(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads a split with the class folders cats and dogs.
 
     Returns:
-        Pixels as float64 (pictures, side * side * 3) in [0, 1], and labels, 1.0 for dogs.
+        Pixels as float64 (images, side * side * 3) in [0, 1], and labels, 1.0 for dogs.
     """
     files = sorted(folder.glob("*/*.jpg"))
     pixels = [np.asarray(Image.open(file).resize((_SIDE, _SIDE))).ravel() for file in files]

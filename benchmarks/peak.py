@@ -2,7 +2,7 @@
 
     python -m benchmarks.peak runs/cats_and_dogs
 
-Counts what the convolutions of the run's network multiply and add: once per picture forward, and
+Counts what the convolutions of the run's network multiply and add: once per image forward, and
 twice more for what is thawed, for the gradients of its inputs and of its weights.
 Everything else, augmentation included, is overhead here.
 """
@@ -33,7 +33,7 @@ def peak_gflops() -> float:
 
 
 def gflop(layers: Iterable) -> float:
-    """What the convolutions among these Keras layers take for a picture, in GFLOP."""
+    """What the convolutions among these Keras layers take for an image, in GFLOP."""
     return 2e-9 * sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
         for layer in layers
@@ -55,7 +55,7 @@ def main() -> None:
         needed = forward + (0 if first is None else 2 * gflop(layers[first:]))
         reached = needed * run.rates[phase.name]
         print(
-            f"{phase.name}: {needed:.3f} GFLOP per picture, {run.rates[phase.name]:.0f} pictures/s,"
+            f"{phase.name}: {needed:.3f} GFLOP per image, {run.rates[phase.name]:.0f} images/s,"
             f" {reached:.0f} GFLOP/s: {reached / peak:.0%} of that"
         )
 

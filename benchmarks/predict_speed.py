@@ -1,8 +1,8 @@
-"""The speed of `lib.predict` and of Keras' `predict`, over the same pictures and the same weights.
+"""The speed of `lib.predict` and of Keras' `predict`, over the same images and the same weights.
 
-    python -m benchmarks.predict_speed --workdir=RUN --pictures=FOLDER [--count=10000]
+    python -m benchmarks.predict_speed --workdir=RUN --images=FOLDER [--count=10000]
 
-Both begin with the pictures as files and end with a probability per class. Keras is used as
+Both begin with the images as files and end with a probability per class. Keras is used as
 its guides show: `image_dataset_from_directory`, prefetched, into `model.predict`. Each turn is a
 process of its own, the two take turns, and the median counts. Time runs from the loaded network on
 and includes all preparation (tracing, conversion); memory is the process' peak.
@@ -41,7 +41,7 @@ def keras_predict(trained, folder: Path) -> int:
     import tensorflow as tf
 
     size = trained.config.image_size
-    pictures = keras.utils.image_dataset_from_directory(
+    images = keras.utils.image_dataset_from_directory(
         folder,
         labels=None,
         shuffle=False,
@@ -49,7 +49,7 @@ def keras_predict(trained, folder: Path) -> int:
         image_size=(size, size),
         verbose=False,
     )
-    return len(trained.network.model.predict(pictures.prefetch(tf.data.AUTOTUNE), verbose=0))
+    return len(trained.network.model.predict(images.prefetch(tf.data.AUTOTUNE), verbose=0))
 
 
 def turn(contender: str, workdir: Path, folder: Path) -> None:
@@ -74,15 +74,15 @@ def turn(contender: str, workdir: Path, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--turn", choices=CONTENDERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.turn:
-        turn(options.turn, options.workdir, options.pictures)
+        turn(options.turn, options.workdir, options.images)
         return
-    found = sorted(path for path in options.pictures.rglob("*") if path.is_file())
+    found = sorted(path for path in options.images.rglob("*") if path.is_file())
     results = {contender: [] for contender in CONTENDERS}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.count):  # as many as are asked for, by links
@@ -95,7 +95,7 @@ def main() -> None:
                         *(sys.executable, "-m", "benchmarks.predict_speed"),
                         f"--turn={contender}",
                         f"--workdir={options.workdir}",
-                        f"--pictures={folder}",
+                        f"--images={folder}",
                     ],
                     check=True,
                     capture_output=True,
@@ -106,7 +106,7 @@ def main() -> None:
     for contender, turns in results.items():
         medians[contender] = statistics.median(each["seconds"] for each in turns)
         print(
-            f"{contender:<12} {options.count / medians[contender]:7.0f} pictures/s"
+            f"{contender:<12} {options.count / medians[contender]:7.0f} images/s"
             f"  {max(each['memory_mb'] for each in turns):6.0f} MB"
             f"  ({', '.join(format(each['seconds'], '.1f') for each in turns)} s;"
             f" {statistics.median(each['cpu_seconds'] for each in turns):.1f} s of processors)"

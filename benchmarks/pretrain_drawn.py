@@ -17,14 +17,14 @@ import keras
 import tensorflow as tf
 
 from lib.data.augmentation import Augmentation
-from lib.data.drawn.dataset import jpeg_pictures
+from lib.data.drawn.dataset import jpeg_images
 from lib.data.drawn.others import OTHERS
 from lib.model.weights import EMBEDDED
 
 CLASSES = sorted(OTHERS)
 IMAGE_SIZE = 96
 ALPHA = 0.35
-PICTURES_PER_CLASS = 500
+IMAGES_PER_CLASS = 500
 HELD_OUT_PER_CLASS = 20
 EPOCHS = 14
 BATCH_SIZE = 48
@@ -33,15 +33,15 @@ AUGMENT = "flip|rotate(0.1)"
 
 
 def draw(numbers: range) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws every class once per number; returns uint8 pictures (n, 96, 96, 3) and labels."""
+    """Draws every class once per number; returns uint8 images (n, 96, 96, 3) and labels."""
     keys = [(subject, f"pretraining/{number}") for number in numbers for subject in CLASSES]
-    pictures = [_decode(jpeg) for jpeg in jpeg_pictures(keys)]
-    return tf.stack(pictures), tf.constant([CLASSES.index(subject) for subject, _ in keys])
+    images = [_decode(jpeg) for jpeg in jpeg_images(keys)]
+    return tf.stack(images), tf.constant([CLASSES.index(subject) for subject, _ in keys])
 
 
 def _decode(jpeg: bytes) -> tf.Tensor:
-    picture = tf.image.resize(tf.io.decode_jpeg(jpeg, channels=3), (IMAGE_SIZE, IMAGE_SIZE))
-    return tf.cast(tf.round(picture), tf.uint8)
+    image = tf.image.resize(tf.io.decode_jpeg(jpeg, channels=3), (IMAGE_SIZE, IMAGE_SIZE))
+    return tf.cast(tf.round(image), tf.uint8)
 
 
 def build_backbone() -> keras.Model:
@@ -70,11 +70,9 @@ def main() -> None:
     loss_of = keras.losses.CategoricalCrossentropy(from_logits=True)
 
     start = time.monotonic()
-    pictures, labels = draw(range(PICTURES_PER_CLASS))
-    held_out, held_out_labels = draw(
-        range(PICTURES_PER_CLASS, PICTURES_PER_CLASS + HELD_OUT_PER_CLASS)
-    )
-    print(f"{len(labels)} pictures of {len(CLASSES)} classes in {time.monotonic() - start:.0f} s")
+    images, labels = draw(range(IMAGES_PER_CLASS))
+    held_out, held_out_labels = draw(range(IMAGES_PER_CLASS, IMAGES_PER_CLASS + HELD_OUT_PER_CLASS))
+    print(f"{len(labels)} images of {len(CLASSES)} classes in {time.monotonic() - start:.0f} s")
 
     steps_per_epoch = len(labels) // BATCH_SIZE
     steps = EPOCHS * steps_per_epoch
@@ -89,7 +87,7 @@ def main() -> None:
 
     @tf.function
     def train_step(indices: tf.Tensor) -> tf.Tensor:
-        chosen = tf.gather(pictures, indices), tf.gather(targets, indices)
+        chosen = tf.gather(images, indices), tf.gather(targets, indices)
         x, y = augmentation(*chosen, optimizer.iterations)
         with tf.GradientTape() as tape:
             loss = loss_of(y, model(x, training=True))

@@ -1,8 +1,8 @@
-"""The time per picture and the memory of a run, from 500 training pictures to 20,000.
+"""The time per image and the memory of a run, from 500 training images to 20,000.
 
     python -m benchmarks.scaling --output=scaling.md
 
-One epoch of each phase, each size on its own. The larger sets repeat pictures under other names.
+One epoch of each phase, each size on its own. The larger sets repeat images under other names.
 About ten minutes on two cores with the defaults.
 """
 
@@ -22,13 +22,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_flags(parser, epochs=1)
     parser.add_argument(
-        "--sizes", nargs="+", default=SIZES, type=int, help="numbers of training pictures"
+        "--sizes", nargs="+", default=SIZES, type=int, help="numbers of training images"
     )
     parser.add_argument("--output", type=Path, help="Markdown file for the table [none]")
     arguments = parser.parse_args()
     splits = splits_from(arguments)
     rows = [
-        "| training pictures | start | head, a picture | fine-tuning, a picture | peak memory |",
+        "| training images | start | head, an image | fine-tuning, an image | peak memory |",
         "| ---: | ---: | ---: | ---: | ---: |",
     ]
     for size in arguments.sizes:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.step_costs runs/cats_and_dogs
 
-Takes the parts of the run's phases one by one, on pictures of noise, and sets their processor time
+Takes the parts of the run's phases one by one, on images of noise, and sets their processor time
 against what a step took in the run. The cost of a checkpoint is given as a part of the training
 between two of them (`--checkpoint_every`). Prints a Markdown table.
 """
@@ -55,13 +55,13 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     engine, step = learner.engine, make_train_step(learner, state)
     gradient_step = make_gradient_step(learner)
     shape = (config.batch_size, config.image_size, config.image_size, 3)
-    pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     targets = tf.zeros((config.batch_size, network.head.units))
     augmentation = Augmentation(config.augment, config.seed)
-    varied = augmentation(pictures, targets, 0).images.numpy()
+    varied = augmentation(images, targets, 0).images.numpy()
     features = engine.prefix(varied)
 
-    yield "augmentation", cost_of(lambda: augmentation(pictures, targets, 0))
+    yield "augmentation", cost_of(lambda: augmentation(images, targets, 0))
     yield "frozen part", cost_of(lambda: engine.prefix(varied))
     yield "forward and gradient", cost_of(lambda: gradient_step(features, targets, 0))
     yield "all of the train step", cost_of(lambda: step(features, targets, 0))

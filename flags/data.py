@@ -1,4 +1,4 @@
-"""Flags of the data: which pictures, where they are kept, how they are shown to the network."""
+"""Flags of the data: which images, where they are kept, how they are shown to the network."""
 
 from absl import flags
 
@@ -23,23 +23,23 @@ flags.DEFINE_enum(
     "bad_images",
     Config.bad_images,
     ["stop", "skip"],
-    "what a picture that cannot be decoded does: stop the program before the long work, or be left"
+    "what an image that cannot be decoded does: stop the program before the long work, or be left"
     " out and listed in skipped.csv",
 )
 flags.DEFINE_integer(
-    "train_limit", Config.train_limit, "train on the first N pictures only [all]", lower_bound=1
+    "train_limit", Config.train_limit, "train on the first N images only [all]", lower_bound=1
 )
 flags.DEFINE_integer(
     "eval_limit",
     Config.eval_limit,
-    "validate and test on the first N pictures only [all]",
+    "validate and test on the first N images only [all]",
     lower_bound=1,
 )
 flags.DEFINE_integer(
     "cache_mb",
     Config.cache_mb,
-    "MiB of decoded pictures to keep on disk, of all data sets together: those that were not used"
-    " for longest go, and pictures that do not fit are decoded each time they are needed",
+    "MiB of decoded images to keep on disk, of all data sets together: those that were not used"
+    " for longest go, and images that do not fit are decoded each time they are needed",
     lower_bound=0,
 )
 flags.DEFINE_integer(
@@ -50,9 +50,9 @@ flags.DEFINE_integer(
     lower_bound=0,
 )
 
-flags.DEFINE_integer("batch_size", Config.batch_size, "pictures per step", lower_bound=1)
+flags.DEFINE_integer("batch_size", Config.batch_size, "images per step", lower_bound=1)
 flags.DEFINE_integer(
-    "image_size", Config.image_size, "pictures are resized to this many pixels square"
+    "image_size", Config.image_size, "images are resized to this many pixels square"
 )
 flags.register_validator(
     "image_size",
@@ -62,6 +62,6 @@ flags.register_validator(
 flags.DEFINE_string(
     "augment",
     Config.augment,
-    "how training pictures are varied: operations one after another, such as"
+    "how training images are varied: operations one after another, such as"
     " flip|rotate(0.2)|color|mixup(0.2); empty for not at all",
 )

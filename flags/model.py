@@ -38,7 +38,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "class_weights",
     Config.class_weights,
-    "how much the pictures of each class count in the loss: none, balanced, or cats:1,dogs:2",
+    "how much the images of each class count in the loss: none, balanced, or cats:1,dogs:2",
 )
 flags.DEFINE_float(
     "ema",

@@ -32,7 +32,7 @@ _HELP = {
     "schedule": "course of the learning rate in the {} phase: constant, cosine(warmup=0.1), ...",
     "layer_decay": "updates of a block are scaled by this factor per block below the head in the {}"
     " phase",
-    "views": "augmented views of each picture whose features are computed once and repeated in turn"
+    "views": "augmented views of each image whose features are computed once and repeated in turn"
     " in the {} phase, so that further epochs cost less [0: new ones each epoch]",
     "patience": "end the {} phase after this many epochs without a better validation accuracy [0:"
     " train all epochs]",

@@ -78,7 +78,7 @@ TEST_DIR = flags.DEFINE_string(
 AGAINST = flags.DEFINE_string(
     "against",
     None,
-    "with --phase=evaluate: the folder of another run, to be compared on the same pictures",
+    "with --phase=evaluate: the folder of another run, to be compared on the same images",
 )
 for _only in (TEST_DIR, AGAINST):
     flags.register_multi_flags_validator(

@@ -115,7 +115,7 @@ def flag_rows(runs: Sequence[Finished]) -> list[list[str]]:
         [setting(name), *(written(run.flags.get(name, _NONE)) for run in runs)] for name in names
     ]
     rows += [
-        ["pictures", *(" + ".join(map(str, run.facts["pictures"].values())) for run in runs)],
+        ["images", *(" + ".join(map(str, run.facts["images"].values())) for run in runs)],
         ["data", *(run.facts["data_sha256"][:8] for run in runs)],
         ["first weights", *(run.facts["initial_weights_sha256"][:8] for run in runs)],
     ]

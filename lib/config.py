@@ -19,13 +19,13 @@ class Phase:
 
     Attributes:
         name: of the phase.
-        epochs: how many passes over the training pictures, at most.
+        epochs: how many passes over the training images, at most.
         thaw: what of the backbone is trained, see `lib.model.freezing.first_trained`.
         optimizer: spec of a Keras optimizer.
         learning_rate: its rate; the peak rate where the schedule is not constant.
         schedule: spec of the course of the learning rate.
         layer_decay: the updates of a block are scaled by this factor per block below the head.
-        views: augmented views of each picture that the epochs repeat in turn; 0: always new ones.
+        views: augmented views of each image that the epochs repeat in turn; 0: always new ones.
         patience: epochs without a better validation accuracy after which it ends; 0: never.
         restore_best: whether it ends with the weights of its best epoch instead of the last.
     """
@@ -211,7 +211,7 @@ def require_phase_names(names: Sequence[str]) -> None:
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again: data sets, decoded pictures, downloaded weights."""
+    """The folder for what can be made again: data sets, decoded images, downloaded weights."""
     place = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if place == "~/.cache":  # no HOME, and no account that names one
         return _without_home()

@@ -2,7 +2,7 @@
 
     python -m lib.export --workdir=RUN --format=saved_model|keras|tflite
 
-What was written is loaded again and compared with the run on its validation pictures, and called in
+What was written is loaded again and compared with the run on its validation images, and called in
 every way that a person would, in a process of its own; it is put in place only if all agree. Exit
 codes: 0 done; 1 a clear error; 2 bad usage.
 """
@@ -36,17 +36,17 @@ if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
     from lib.inference.calls import Calls
 
 REPORT = "export.json"
-# How many labels may differ. Rounding to 8 bits moves more pictures across the threshold.
+# How many labels may differ. Rounding to 8 bits moves more images across the threshold.
 MAY_DISAGREE = {"none": 0.005, "float16": 0.005, "int8": 0.02}
-_CALIBRATION = 200  # training pictures
-_CALLED = 4  # validation pictures with which every way of calling is tried
+_CALIBRATION = 200  # training images
+_CALLED = 4  # validation images with which every way of calling is tried
 
 
 def main(arguments: Sequence[str]) -> int:
     """Does what the command line asks for, and returns the exit code.
 
     Raises:
-        UserError: there is no such run, its pictures are gone, the output is taken or cannot be
+        UserError: there is no such run, its images are gone, the output is taken or cannot be
             written, or the export does not say the same as the run.
     """
     options = _options(arguments)
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
                 found = agreements(ways, classify, subset, config.batch_size, bar)
                 say(_table(found, size))
                 _require_agreement(found, MAY_DISAGREE[options.quantize])
-                paths = [subset.store.pictures[row].path for row in subset.rows[:_CALLED]]
+                paths = [subset.store.images[row].path for row in subset.rows[:_CALLED]]
                 shown = [path.read_bytes() for path in paths]
             calls = check_calls(
                 options.format, options.quantize, copy, ways, classify, config.image_size, shown
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     if options.no_check:
         say(
-            "warning: the export was not compared with the run on its pictures"
+            "warning: the export was not compared with the run on its images"
             f" ({setting('no_check')})"
         )
     if options.format == "saved_model" and not is_literal(output.absolute()):
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _opened(config: Config, folder: Path, saved: run_folder.Saved, quantize: str) -> Dataset:
-    """The pictures of a run.
+    """The images of a run.
 
     Raises:
         UserError: they are not there, or are others.
@@ -139,17 +139,17 @@ def _opened(config: Config, folder: Path, saved: run_folder.Saved, quantize: str
     if quantize != "int8":
         ways += f", or {setting('no_check')} to export without"
     if config.dataset not in ("cats_and_dogs", "drawn") and not Path(config.dataset).is_dir():
-        raise UserError(f"the pictures of {folder} are no longer in {config.dataset}: {ways}")
+        raise UserError(f"the images of {folder} are no longer in {config.dataset}: {ways}")
     try:
         dataset = open_dataset(config, bar)
-        run_folder.require_same_pictures(folder, saved, dataset)
+        run_folder.require_same_images(folder, saved, dataset)
     except UserError as error:
-        raise UserError(f"{error}; if the run's pictures are elsewhere, {ways}") from error
+        raise UserError(f"{error}; if the run's images are elsewhere, {ways}") from error
     return dataset
 
 
 def _calibration(dataset: Dataset) -> np.ndarray:
-    """Training pictures for int8: with others, what is checked would not be new to it."""
+    """Training images for int8: with others, what is checked would not be new to it."""
     return dataset.train.pixels(np.arange(min(_CALIBRATION, len(dataset.train))))
 
 
@@ -171,7 +171,7 @@ def _described(calls: "Calls") -> str:
 
 
 def _first(subset: Subset, count: int) -> Subset:
-    """The first pictures of a subset; its order mixes the classes evenly."""
+    """The first images of a subset; its order mixes the classes evenly."""
     return dataclasses.replace(
         subset,
         names=subset.names[:count],
@@ -182,11 +182,11 @@ def _first(subset: Subset, count: int) -> Subset:
 
 def _table(found: Sequence["Agreement"], size: int) -> str:
     lines = [
-        f"{'takes':<24}{'pictures':>9}{'same label':>12}{'largest difference':>20}"
-        f"{'accuracy':>10}{'of the run':>12}{'ms per picture':>16}{'MB':>7}"
+        f"{'takes':<24}{'images':>9}{'same label':>12}{'largest difference':>20}"
+        f"{'accuracy':>10}{'of the run':>12}{'ms per image':>16}{'MB':>7}"
     ]
     lines += [
-        f"{each.takes:<24}{each.pictures:>9}{1 - each.disagreement:>12.2%}"
+        f"{each.takes:<24}{each.images:>9}{1 - each.disagreement:>12.2%}"
         f"{each.largest_difference:>20.2g}{each.accuracy:>10.4f}{each.accuracy_of_run:>12.4f}"
         f"{each.milliseconds:>16.1f}{size / 1e6:>7.1f}"
         for each in found
@@ -198,7 +198,7 @@ def _require_agreement(found: Sequence["Agreement"], limit: float) -> None:
     worst = max(found, key=lambda each: each.disagreement)
     if worst.disagreement > limit:
         raise UserError(
-            f"the export gives {worst.disagreeing} of {worst.pictures} pictures another class than"
+            f"the export gives {worst.disagreeing} of {worst.images} images another class than"
             f" the run ({worst.takes}), and at most {limit:.1%} may differ: nothing was written;"
             f" give another {setting('format')} or {setting('quantize')}"
         )
@@ -265,18 +265,18 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         default=500,
         type=_positive,
         metavar="N",
-        help="validation pictures to compare the export on (default: 500)",
+        help="validation images to compare the export on (default: 500)",
     )
     parser.add_argument(
         "--dataset",
         type=_dataset,
         metavar="FOLDER",
-        help="where the run's pictures are now (default: where they were)",
+        help="where the run's images are now (default: where they were)",
     )
     parser.add_argument(
         "--no_check",
         action="store_true",
-        help="export without comparing on pictures",
+        help="export without comparing on images",
     )
     parser.add_argument("--force", action="store_true", help="replace an export")
     options = parser.parse_args(arguments)

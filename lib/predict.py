@@ -1,8 +1,8 @@
-"""Classifies pictures by a trained run.
+"""Classifies images by a trained run.
 
-    python -m lib.predict --workdir=RUN PICTURE_OR_FOLDER...
+    python -m lib.predict --workdir=RUN IMAGE_OR_FOLDER...
 
-Exit codes: 0 all pictures are classified; 1 some could not be read or something not be written,
+Exit codes: 0 all images are classified; 1 some could not be read or something not be written,
 which is named on stderr while the rest is done, or there is a clear error; 2 bad usage.
 """
 
@@ -32,7 +32,7 @@ from lib.system.progress import bar, say
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
     from lib.inference.predictions import Prediction
 
-_IN_GRID = 25  # pictures
+_IN_GRID = 25  # images
 _EXPLAINED = 640  # pixels, the longer side of an explanation at most
 _COLUMNS = ("file", "class", "probability")
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         if place:
             _make(option, place)
 
-    problems = 0  # besides pictures that cannot be read
+    problems = 0  # besides images that cannot be read
 
     def complain(text: str) -> None:
         nonlocal problems
@@ -70,13 +70,13 @@ def main(arguments: Sequence[str]) -> int:
         _complain(text)
 
     paths = []
-    for named in named_files(options.pictures, sys.stdin and sys.stdin.buffer):
+    for named in named_files(options.images, sys.stdin and sys.stdin.buffer):
         if isinstance(named, Path):
             paths.append(named)
         else:
             complain(str(named))
     say(
-        f"Predicting {len(paths)} pictures by the {saved.config.weights_in_use} of {folder},"
+        f"Predicting {len(paths)} images by the {saved.config.weights_in_use} of {folder},"
         f" {' or '.join(saved.facts['classes'])}"
     )
 
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         if options.output:
             columns = (*_COLUMNS, "explanation") if explanations else _COLUMNS
             add = stack.enter_context(table(options.output, columns))
-        advance = stack.enter_context(bar("predicting", len(paths), "pictures"))
+        advance = stack.enter_context(bar("predicting", len(paths), "images"))
         reads = read_ahead(
             paths,
             trained.config.image_size,
@@ -136,12 +136,12 @@ def main(arguments: Sequence[str]) -> int:
                 why = error.strerror or error
                 complain(f"{setting('grid', options.grid)} cannot be written ({why})")
     unread = len(paths) - done
-    say(f"{done} pictures predicted" + (f", {unread} could not be read" if unread else ""))
+    say(f"{done} images predicted" + (f", {unread} could not be read" if unread else ""))
     return 1 if unread or problems else 0
 
 
 def _sound(reads: Iterator[Read], advance: Callable[[int], None]) -> Iterator[Read]:
-    """The pictures among what was read; the others are named."""
+    """The images among what was read; the others are named."""
     for read in reads:
         if read.fault:
             _complain(f"'{read.path}' cannot be read: {read.fault}")
@@ -200,9 +200,9 @@ def _require_free(targets: Sequence[Path | None], force: bool) -> None:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line.Parser("lib.predict", __doc__)
     parser.add_argument(
-        "pictures",
+        "images",
         nargs="+",
-        metavar="PICTURE_OR_FOLDER",
+        metavar="IMAGE_OR_FOLDER",
         help="folders are searched; - reads names from standard input, one per line",
     )
     parser.add_run()
@@ -210,15 +210,15 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--output", type=_table, metavar="FILE", help="write the table as .csv, .json or .jsonl"
     )
     parser.add_argument(
-        "--grid", type=_png, metavar="FILE.png", help=f"draw the first {_IN_GRID} pictures"
+        "--grid", type=_png, metavar="FILE.png", help=f"draw the first {_IN_GRID} images"
     )
     parser.add_argument(
         "--explain",
         metavar="FOLDER",
-        help="write a Grad-CAM heat map over each picture (default: RUN/explanations)",
+        help="write a Grad-CAM heat map over each image (default: RUN/explanations)",
     )
     parser.add_argument("--force", action="store_true", help="replace files that exist already")
-    # With an optional value argparse would take the picture after a bare --explain for a folder.
+    # With an optional value argparse would take the image after a bare --explain for a folder.
     bare, empty = setting("explain"), setting("explain", "")
     return parser.parse_args([empty if each == bare else each for each in arguments])
 

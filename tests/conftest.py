@@ -1,4 +1,4 @@
-"""What many tests need: pictures to train on, a network whose numbers mean something."""
+"""What many tests need: images to train on, a network whose numbers mean something."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def private_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def draw_pictures():
+def draw_images():
     """A function that fills folders ("train/ants": 12) with noise, each class of its own tint."""
 
     def draw(root: Path, counts: dict[str, int]) -> Path:
@@ -61,18 +61,18 @@ def draw_pictures():
 
 
 @pytest.fixture(scope="session")
-def two_classes(tmp_path_factory, draw_pictures):
-    """A data set: 22 training pictures, 16 for validation and 4 for the test."""
-    return draw_pictures(
+def two_classes(tmp_path_factory, draw_images):
+    """A data set: 22 training images, 16 for validation and 4 for the test."""
+    return draw_images(
         tmp_path_factory.mktemp("two") / "insects",
         {"train/ants": 11, "train/bees": 11, "validation/ants": 10, "validation/bees": 10},
     )
 
 
 @pytest.fixture(scope="session")
-def three_classes(tmp_path_factory, draw_pictures):
+def three_classes(tmp_path_factory, draw_images):
     """A data set of class folders alone, one of them smaller."""
-    return draw_pictures(
+    return draw_images(
         tmp_path_factory.mktemp("three") / "more insects", {"ants": 12, "bees": 12, "cicadæ": 8}
     )
 

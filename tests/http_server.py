@@ -52,7 +52,7 @@ def serving(*answers: Answer) -> Iterator[Server]:
             pass
 
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.url = f"http://127.0.0.1:{http_server.server_port}/pictures.zip"
+    server.url = f"http://127.0.0.1:{http_server.server_port}/images.zip"
     thread = threading.Thread(target=http_server.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -14,7 +14,7 @@ from tests.reporting.unlike import HISTORY, result
 def make_run(folder, epochs=2, **flags):
     facts = {
         "classes": ["ants", "bees"],
-        "pictures": {"train": 8, "validation": 4, "test": 4},
+        "images": {"train": 8, "validation": 4, "test": 4},
         "data_sha256": "a" * 64,
         "initial_weights_sha256": "b" * 64,
     }

@@ -25,7 +25,7 @@ from lib.runs import folder as run_folder
 ROOT = Path(__file__).parents[1]
 
 # What it may come to that pixels halfway between two levels are rounded the other way: much, on
-# noise, for a network that was trained on a few pictures of it.
+# noise, for a network that was trained on a few images of it.
 HALFWAY = 0.2
 
 
@@ -46,7 +46,7 @@ def exports(trained_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def moved_run(trained_run, two_classes, tmp_path_factory):
-    """A copy of the run, which knows its pictures in a place where they no longer are."""
+    """A copy of the run, which knows its images in a place where they no longer are."""
     home = tmp_path_factory.mktemp("moved")
     run = shutil.copytree(trained_run, home / "run")
     text = (run / "config.json").read_text()
@@ -56,7 +56,7 @@ def moved_run(trained_run, two_classes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unchecked(moved_run, tmp_path_factory):
-    """An export in half precision without the pictures: its folder, and what was said."""
+    """An export in half precision without the images: its folder, and what was said."""
     folder = tmp_path_factory.mktemp("unchecked") / "out"
     arguments = [f"--workdir={moved_run}", "--format=tflite", "--quantize=float16", "--no_check"]
     with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -66,7 +66,7 @@ def unchecked(moved_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def keras_of_moved_run(moved_run, two_classes, tmp_path_factory):
-    """A Keras export, made with the pictures in another place than the run knows."""
+    """A Keras export, made with the images in another place than the run knows."""
     folder = tmp_path_factory.mktemp("keras") / "out [1]"
     arguments = [f"--workdir={moved_run}", "--format=keras", f"--output={folder}"]
     assert export.main([*arguments, f"--dataset={two_classes}"]) == 0
@@ -103,11 +103,11 @@ def levels(path):
     return np.asarray(Image.open(path))
 
 
-def test_a_saved_model_takes_a_batch_of_pictures_of_any_size(saved_model, files, expected):
-    pictures = saved_model.signatures["pictures"]
+def test_a_saved_model_takes_a_batch_of_images_of_any_size(saved_model, files, expected):
+    images = saved_model.signatures["pictures"]
     batch = np.stack([levels(path) for path in files])
     assert batch.shape[1:] == (40, 44, 3)  # not the size of the network
-    told = pictures(pictures=tf.constant(batch))
+    told = images(images=tf.constant(batch))
     assert [name.decode() for name in told["class"].numpy()] == expected[0]
     np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
     assert told["class_names"].numpy().tolist() == [[b"ants", b"bees"]] * len(files)
@@ -121,11 +121,11 @@ def test_a_saved_model_takes_a_batch_of_encoded_files(saved_model, files, expect
 
 
 def test_a_saved_model_refuses_one_file_and_answers_the_others(saved_model, files, expected):
-    told = saved_model(tf.constant([files[0].read_bytes(), b"no picture", files[-1].read_bytes()]))
+    told = saved_model(tf.constant([files[0].read_bytes(), b"no image", files[-1].read_bytes()]))
     names = [expected[0][0].encode(), b"", expected[0][-1].encode()]
     assert told["class"].numpy().tolist() == names
     assert np.isfinite(told["probabilities"]).all(axis=1).tolist() == [True, False, True]
-    reason = b"not a JPEG, PNG, GIF, BMP or WebP picture"
+    reason = b"not a JPEG, PNG, GIF, BMP or WebP image"
     assert told["refused"].numpy().tolist() == [b"", reason, b""]
 
 
@@ -137,7 +137,7 @@ def test_a_saved_model_is_called_with_numbers_of_any_type(saved_model, files, ex
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
-def test_a_keras_model_takes_pictures_of_any_size_however_it_is_called(
+def test_a_keras_model_takes_images_of_any_size_however_it_is_called(
     keras_of_moved_run, files, expected, dtype
 ):
     model = keras.models.load_model(keras_of_moved_run / "model.keras")
@@ -164,11 +164,11 @@ def test_an_export_that_answers_otherwise_when_it_is_simply_called_is_refused(
     trained_run, tmp_path, monkeypatch
 ):
     def with_a_layer_in_training_mode(trained, folder):
-        pictures = keras.Input((None, None, 3), dtype="uint8")
-        scaled = keras.layers.Resizing(32, 32, "bilinear", antialias=True)(pictures)
+        images = keras.Input((None, None, 3), dtype="uint8")
+        scaled = keras.layers.Resizing(32, 32, "bilinear", antialias=True)(images)
         logits = trained.network.model(keras.ops.round(scaled))
         both = [keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)]
-        keras.Model(pictures, keras.layers.Concatenate()(both)).save(folder / "model.keras")
+        keras.Model(images, keras.layers.Concatenate()(both)).save(folder / "model.keras")
 
     monkeypatch.setattr(formats, "write_keras", with_a_layer_in_training_mode)
     arguments = [f"--workdir={trained_run}", "--format=keras", f"--output={tmp_path / 'out'}"]
@@ -177,14 +177,14 @@ def test_an_export_that_answers_otherwise_when_it_is_simply_called_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_lite_model_takes_a_picture_of_any_size_or_resized(exports, files, expected):
+def test_a_lite_model_takes_an_image_of_any_size_or_resized(exports, files, expected):
     path = exports("tflite") / "model.tflite"
     model = interpreter(path.read_bytes(), 1)
-    pictures, resized = map(model.get_signature_runner, ("pictures", "resized"))
+    images, resized = map(model.get_signature_runner, ("pictures", "resized"))
     for file, probabilities in zip(files, expected[1], strict=True):
-        told = pictures(pictures=levels(file)[np.newaxis])["probabilities"]
+        told = images(images=levels(file)[np.newaxis])["probabilities"]
         np.testing.assert_allclose(told[0], probabilities, atol=HALFWAY)
-        told = resized(pictures=load(file, 32)[np.newaxis])["probabilities"]
+        told = resized(images=load(file, 32)[np.newaxis])["probabilities"]
         np.testing.assert_allclose(told[0], probabilities, atol=1e-4)
 
 
@@ -193,12 +193,12 @@ def test_half_precision_halves_a_lite_model(exports, unchecked):
     assert half.stat().st_size < 0.6 * full.stat().st_size
 
 
-def test_a_lite_model_in_integers_takes_the_levels_of_pictures(
+def test_a_lite_model_in_integers_takes_the_levels_of_images(
     trained_run, files, expected, tmp_path
 ):
     trained = opened(trained_run)
-    pictures = np.stack([load(path, 32) for path in files])
-    formats.write_tflite(trained, tmp_path, "int8", lambda: pictures)
+    images = np.stack([load(path, 32) for path in files])
+    formats.write_tflite(trained, tmp_path, "int8", lambda: images)
     model = interpreter((tmp_path / "model.tflite").read_bytes(), 1)
     (given,) = model.get_input_details()
     assert given["dtype"] == np.uint8
@@ -225,7 +225,7 @@ def test_the_report_says_what_was_compared(exports, trained_run):
     assert report["classes"] == ["ants", "bees"]
     assert [check["takes"] for check in report["checks"]] == ["pictures", "encoded"]
     for check in report["checks"]:
-        assert check["pictures"] == 16
+        assert check["images"] == 16
         assert check["disagreement"] == 0
         assert check["largest_difference"] < HALFWAY
     assert report["bytes"] > 1_000_000
@@ -235,7 +235,7 @@ def test_the_report_says_what_was_compared(exports, trained_run):
     assert "BMP, run lengths" in report["calls"]["refuses"]
 
 
-def test_pictures_that_have_moved_are_asked_for_before_anything_is_made(moved_run, tmp_path):
+def test_images_that_have_moved_are_asked_for_before_anything_is_made(moved_run, tmp_path):
     arguments = [f"--workdir={moved_run}", "--format=tflite", f"--output={tmp_path / 'out'}"]
     with pytest.raises(UserError, match=r"no longer in .*gone: give --dataset.*--no_check"):
         export.main(arguments)
@@ -244,13 +244,13 @@ def test_pictures_that_have_moved_are_asked_for_before_anything_is_made(moved_ru
     assert not (tmp_path / "out").exists()
 
 
-def test_the_place_of_the_pictures_can_be_given(keras_of_moved_run):
+def test_the_place_of_the_images_can_be_given(keras_of_moved_run):
     report = json.loads((keras_of_moved_run / "export.json").read_text())
-    assert report["checks"][0]["pictures"] == 16
+    assert report["checks"][0]["images"] == 16
     assert keras.models.load_model(keras_of_moved_run / "model.keras").name == "thaw"
 
 
-def test_other_pictures_than_those_of_the_run_are_no_check(
+def test_other_images_than_those_of_the_run_are_no_check(
     moved_run, two_classes, three_classes, tmp_path
 ):
     arguments = [f"--workdir={moved_run}", "--format=keras", f"--output={tmp_path / 'out'}"]
@@ -263,15 +263,15 @@ def test_other_pictures_than_those_of_the_run_are_no_check(
         export.main([*arguments, f"--dataset={changed}"])
 
 
-def test_without_pictures_an_export_says_that_it_is_unchecked(unchecked):
+def test_without_images_an_export_says_that_it_is_unchecked(unchecked):
     folder, said = unchecked
     assert "not compared with the run" in said
     report = json.loads((folder / "export.json").read_text())
     assert report["checks"] == []
-    assert "ready: LiteRT, invoke" in report["calls"]["ways"]  # by pictures that are made up
+    assert "ready: LiteRT, invoke" in report["calls"]["ways"]  # by images that are made up
 
 
-def test_int8_is_calibrated_by_training_pictures(trained_run, tmp_path, monkeypatch, parrot):
+def test_int8_is_calibrated_by_training_images(trained_run, tmp_path, monkeypatch, parrot):
     given = []
 
     def write_tflite(trained, folder, quantize, calibration):
@@ -285,7 +285,7 @@ def test_int8_is_calibrated_by_training_pictures(trained_run, tmp_path, monkeypa
     config = run_folder.require_saved(trained_run).config
     training = {load(path, 32).tobytes() for path in Path(config.dataset).glob("train/*/*.png")}
     assert len(given[0]) == 22
-    assert {picture.tobytes() for picture in given[0]} == training
+    assert {image.tobytes() for image in given[0]} == training
 
 
 def test_class_names_that_differ_in_blanks_alone_stay_different(tmp_path):
@@ -309,7 +309,7 @@ def test_a_command_runs_without_docstrings(command):
 
 @pytest.fixture
 def parrot(monkeypatch):
-    """Makes exports quick: what is "exported" says of every picture that it shows ants."""
+    """Makes exports quick: what is "exported" says of every image that it shows ants."""
     monkeypatch.setattr(formats, "write_keras", lambda trained, folder: None)
     way = formats.WayIn("pictures", lambda data: data, lambda data: np.float32([0.9, 0.1]))
     monkeypatch.setattr(formats, "load_keras", lambda folder, config: [way])
@@ -319,7 +319,7 @@ def parrot(monkeypatch):
 
 def test_an_export_that_disagrees_is_refused_and_nothing_is_left(trained_run, tmp_path, parrot):
     arguments = [f"--workdir={trained_run}", "--format=keras", f"--output={tmp_path / 'out'}"]
-    with pytest.raises(UserError, match=r"gives \d+ of 16 pictures another class"):
+    with pytest.raises(UserError, match=r"gives \d+ of 16 images another class"):
         export.main(arguments)
     assert not list(tmp_path.iterdir())
 
@@ -335,7 +335,7 @@ def test_an_export_is_replaced_by_force_alone(trained_run, tmp_path, parrot, mon
     assert (folder / "export.json").read_bytes() == before
     assert export.main([*arguments, "--force", "--check=4"]) == 0
     report = json.loads((folder / "export.json").read_text())
-    assert report["checks"][0]["pictures"] == 4
+    assert report["checks"][0]["images"] == 4
     assert list(tmp_path.iterdir()) == [folder]
 
 

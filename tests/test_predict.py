@@ -53,7 +53,7 @@ def test_predictions_are_those_of_the_run_to_the_last_digit(
     assert np.mean(right) == expected["accuracy"]
 
 
-def test_a_picture_gets_the_same_numbers_in_any_company(predicted, ants, tmp_path):
+def test_an_image_gets_the_same_numbers_in_any_company(predicted, ants, tmp_path):
     predicted(*ants, f"--output={tmp_path / 'all.jsonl'}")
     predicted(ants[3], f"--output={tmp_path / 'one.jsonl'}")
     lines = (tmp_path / "all.jsonl").read_text().splitlines()
@@ -77,18 +77,18 @@ def test_json_has_the_probability_of_each_class(predicted, ants, tmp_path):
     assert row["probability"] == row["probabilities"][row["class"]]
 
 
-def test_every_kind_of_picture_is_taken(predicted, ants, tmp_path):
-    picture = Image.open(ants[0])
+def test_every_kind_of_image_is_taken(predicted, ants, tmp_path):
+    image = Image.open(ants[0])
     for name, kind in (("a.JPG", "JPEG"), ("b.gif", "GIF"), ("c d.bmp", "BMP"), ("é", "WEBP")):
-        picture.save(tmp_path / name, kind)
+        image.save(tmp_path / name, kind)
     code, out, _ = predicted(tmp_path)
     assert code == 0
-    assert "4 pictures predicted" in out
+    assert "4 images predicted" in out
 
 
 def test_files_that_cannot_be_read_are_named_and_the_others_done(predicted, ants, tmp_path):
     text = tmp_path / "text.jpg"
-    text.write_text("no picture")
+    text.write_text("no image")
     empty = tmp_path / "empty"
     empty.mkdir()
     code, out, err = predicted(tmp_path / "missing.png", ants[0], text, empty, ants[1])
@@ -96,10 +96,10 @@ def test_files_that_cannot_be_read_are_named_and_the_others_done(predicted, ants
     assert len(err.splitlines()) == 3
     for name in ("missing.png", "text.jpg", "empty"):
         assert sum(f"{name}'" in line for line in err.splitlines()) == 1
-    assert "2 pictures predicted, 2 could not be read" in out
+    assert "2 images predicted, 2 could not be read" in out
 
 
-def test_explanations_are_pictures_named_in_the_table(predicted, ants, tmp_path):
+def test_explanations_are_images_named_in_the_table(predicted, ants, tmp_path):
     folder, output = tmp_path / "why", tmp_path / "out.csv"
     predicted(f"--explain={folder}", f"--output={output}", ants[0], ants[1])
     with open(output, newline="") as file:
@@ -109,13 +109,13 @@ def test_explanations_are_pictures_named_in_the_table(predicted, ants, tmp_path)
     assert Image.open(named[0]).size == Image.open(ants[0]).size
 
 
-def test_a_folder_without_pictures_is_a_failure_though_every_picture_was_classified(
+def test_a_folder_without_images_is_a_failure_though_every_image_was_classified(
     predicted, ants, tmp_path
 ):
     code, out, err = predicted(ants[0], tmp_path)
     assert code == 1
     assert err == f"python -m lib.predict: the folder '{tmp_path}' holds no files\n"
-    assert out.endswith("\n1 pictures predicted\n")
+    assert out.endswith("\n1 images predicted\n")
     assert predicted(tmp_path)[0] == 1
 
 
@@ -125,9 +125,7 @@ def rows_of(path):
 
 
 @pytest.mark.parametrize("name", ["x" * 251, "ж" * 125])
-def test_a_picture_of_the_longest_name_is_explained_like_the_others(
-    predicted, ants, tmp_path, name
-):
+def test_an_image_of_the_longest_name_is_explained_like_the_others(predicted, ants, tmp_path, name):
     long = tmp_path / "set" / f"{name}.png"
     long.parent.mkdir()
     long.write_bytes(ants[0].read_bytes())
@@ -148,7 +146,7 @@ def test_an_explanation_that_cannot_be_written_costs_nothing_else(predicted, ant
     assert code == 1
     (line,) = err.splitlines()
     assert f"'{ants[1]}' is not explained: 00001_1.png cannot be written (Is a directory)" in line
-    assert "3 pictures predicted" in out
+    assert "3 images predicted" in out
     explained = [Path(row["explanation"]).name for row in rows_of(output)]
     assert explained == ["00000_0.png", "", f"00002_{ants[2].stem}.png"]
     assert Image.open(folder / explained[2]).size == Image.open(ants[2]).size
@@ -166,13 +164,13 @@ def test_a_full_disk_costs_none_of_what_was_predicted_before_nor_the_rest(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 1
     assert [line.split()[0] for line in out.splitlines()[2:-1]] == list(map(str, ants))
-    assert f"{len(ants)} pictures predicted" in out
-    table, picture = err.splitlines()
+    assert f"{len(ants)} images predicted" in out
+    table, image = err.splitlines()
     kept = (tmp_path / "out.partial.jsonl").read_text().splitlines()
     assert [json.loads(line)["file"] for line in kept] == list(map(str, ants[: len(kept)]))
     assert 0 < len(kept) < len(ants)
     assert f"out.jsonl cannot be written (File too large): the {len(kept)} rows before" in table
-    assert "grid.png cannot be written (File too large)" in picture
+    assert "grid.png cannot be written (File too large)" in image
     assert not output.exists() and not grid.exists()
 
 
@@ -186,14 +184,14 @@ def test_rows_that_an_earlier_run_left_are_replaced_by_force_alone(predicted, an
     assert not left.exists()
 
 
-def test_a_bare_explain_does_not_swallow_the_picture_after_it(predicted, trained_run, ants):
+def test_a_bare_explain_does_not_swallow_the_image_after_it(predicted, trained_run, ants):
     code, out, _ = predicted("--explain", ants[0])
     assert code == 0
-    assert "1 pictures predicted" in out
+    assert "1 images predicted" in out
     assert len(list((trained_run / "explanations").iterdir())) == 1
 
 
-def test_the_grid_shows_pictures(predicted, ants, tmp_path):
+def test_the_grid_shows_images(predicted, ants, tmp_path):
     predicted(ants[0], ants[1], f"--grid={tmp_path / 'grid.png'}")
     assert Image.open(tmp_path / "grid.png").width == 1600
 

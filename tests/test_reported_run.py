@@ -86,12 +86,12 @@ def test_tensorboard_shows_the_splits_of_a_quantity_in_one_chart(server):
     assert charts["loss"]["multiline"]["tag"] == ["^loss$"]
 
 
-def test_tensorboard_has_pictures_and_curves_of_every_epoch(server, runs):
+def test_tensorboard_has_images_and_curves_of_every_epoch(server, runs):
     steps = [row.step for row in read_history(runs / "first" / "history.csv")]
     of_validation = {"run": "first/tensorboard/validation"}
     for tag in ("predictions", "mistakes"):
-        pictures = ask(server, "images/images", tag=tag, sample=0, **of_validation)
-        assert [each["step"] for each in pictures] == steps
+        images = ask(server, "images/images", tag=tag, sample=0, **of_validation)
+        assert [each["step"] for each in images] == steps
     curves = ask(server, "pr_curves/pr_curves", tag="precision_recall/pr_curves", **of_validation)
     assert [each["step"] for each in curves["first/tensorboard/validation"]] == steps
     of_test = ask(server, "images/tags")["first/tensorboard/test"]
@@ -167,7 +167,7 @@ def test_the_page_needs_no_other_file_and_says_what_was_run(runs):
 
 def test_a_run_against_a_copy_of_itself_is_no_better(runs, two_classes):
     shutil.copytree(runs / "first", runs / "copy")
-    # As if it had been trained on other splits of the same pictures, some of this test set too.
+    # As if it had been trained on other splits of the same images, some of this test set too.
     config = json.loads((runs / "copy" / "config.json").read_text())
     config["flags"]["seed"], config["facts"]["data_sha256"] = 1, "0" * 64
     (runs / "copy" / "config.json").write_text(json.dumps(config))

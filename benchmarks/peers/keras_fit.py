@@ -1,7 +1,7 @@
 """The recipe with Keras' `fit`, as the well-known tutorial writes it; prints one line of JSON.
 
 Data pipeline, augmentation, model and rates are the tutorial's; only the split of validation and
-test pictures is given.
+test images is given.
 """
 
 import argparse
@@ -15,7 +15,7 @@ BATCH_SIZE = 32
 FINE_TUNE_AT = 100
 
 
-def pictures(folder: str, size: int) -> tf.data.Dataset:
+def images(folder: str, size: int) -> tf.data.Dataset:
     """Batches of a split, reshuffled and decoded again in each epoch, ahead of their use."""
     dataset = keras.utils.image_dataset_from_directory(
         folder, image_size=(size, size), batch_size=BATCH_SIZE, verbose=False
@@ -38,9 +38,9 @@ def main() -> None:
     keras.utils.set_random_seed(0)
 
     size = arguments.image_size
-    train = pictures(f"{arguments.data}/train", size)
-    validation = pictures(f"{arguments.data}/validation", size)
-    test = pictures(f"{arguments.data}/test", size)
+    train = images(f"{arguments.data}/train", size)
+    validation = images(f"{arguments.data}/validation", size)
+    test = images(f"{arguments.data}/test", size)
 
     backbone = keras.applications.MobileNetV2(
         input_shape=(size, size, 3), alpha=arguments.alpha, include_top=False, weights=None

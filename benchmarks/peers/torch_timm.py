@@ -1,12 +1,12 @@
 """The recipe in PyTorch with timm's MobileNetV2, a hand-written loop; prints one line of JSON.
 
-It is written for speed: decoded pictures stay in memory, channels come last, flip and rotation are
+It is written for speed: decoded images stay in memory, channels come last, flip and rotation are
 one sampling of the whole batch, and what is frozen runs without gradients, so that only the thawed
 layers are differentiated.
 
 The weights are those of the Keras file. Keras pads strided convolutions on the right and at the
 bottom; timm's, which pad all sides alike, use but the left and the top. So everything is turned by
-half a turn here, pictures and kernels: the features are the same, and no step has to pad.
+half a turn here, images and kernels: the features are the same, and no step has to pad.
 """
 
 import argparse
@@ -44,13 +44,13 @@ def read(folder: Path, size: int, threads: int) -> tuple[torch.Tensor, torch.Ten
     files = [(file, label) for label, path in enumerate(classes) for file in sorted(path.iterdir())]
 
     def decode(file: Path) -> np.ndarray:
-        picture = Image.open(file).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(picture.transpose(Image.Transpose.ROTATE_180))
+        image = Image.open(file).convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(image.transpose(Image.Transpose.ROTATE_180))
 
     with ThreadPoolExecutor(threads) as pool:
-        pictures = np.stack(list(pool.map(decode, (file for file, _ in files))))
+        images = np.stack(list(pool.map(decode, (file for file, _ in files))))
     labels = torch.tensor([label for _, label in files], dtype=torch.float32)
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2), labels
+    return torch.from_numpy(images).permute(0, 3, 1, 2), labels
 
 
 def load_keras_weights(backbone: nn.Module, path: str) -> None:
@@ -101,33 +101,33 @@ def cut(backbone: nn.Module) -> tuple[Net, Net, list[nn.Parameter]]:
     return below, above, [*projected.parameters(), *upper.parameters()]
 
 
-def as_input(pictures: torch.Tensor) -> torch.Tensor:
-    """uint8 pictures as the float32 in [-1, 1] that the network takes."""
-    return pictures.float().div_(127.5).sub_(1)
+def as_input(images: torch.Tensor) -> torch.Tensor:
+    """uint8 images as the float32 in [-1, 1] that the network takes."""
+    return images.float().div_(127.5).sub_(1)
 
 
-def augment(pictures: torch.Tensor) -> torch.Tensor:
-    """Flips half of the pictures and rotates each about its centre, in one sampling."""
-    n = len(pictures)
+def augment(images: torch.Tensor) -> torch.Tensor:
+    """Flips half of the images and rotates each about its centre, in one sampling."""
+    n = len(images)
     angle = (torch.rand(n) * 2 - 1) * (ROTATION * 2 * math.pi)
     flip = torch.where(torch.rand(n) < 0.5, -1.0, 1.0)
     cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros(n)
     matrix = torch.stack([cos * flip, -sin, zero, sin * flip, cos, zero], dim=1).view(n, 2, 3)
-    grid = F.affine_grid(matrix, list(pictures.shape), align_corners=False)
-    sampled = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    sampled = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     return sampled.contiguous(memory_format=torch.channels_last)
 
 
-def batches(pictures: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+def batches(images: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
     """An epoch of augmented batches. In this process: both cores are busy with the network."""
     for positions in torch.randperm(len(labels)).split(BATCH_SIZE):
-        yield augment(as_input(pictures[positions])), labels[positions]
+        yield augment(as_input(images[positions])), labels[positions]
 
 
 @torch.inference_mode()
-def evaluate(net: Net, pictures: torch.Tensor, labels: torch.Tensor) -> float:
+def evaluate(net: Net, images: torch.Tensor, labels: torch.Tensor) -> float:
     """The accuracy of a net that gives logits."""
-    logits = torch.cat([net(as_input(part)) for part in pictures.split(BATCH_SIZE)])
+    logits = torch.cat([net(as_input(part)) for part in images.split(BATCH_SIZE)])
     return float(((logits > 0) == (labels > 0.5)).float().mean())
 
 
@@ -141,9 +141,9 @@ def train(
     """Trains a phase; returns the validation accuracy after its last epoch."""
     accuracy = math.nan
     for _ in range(epochs):
-        for pictures, labels in batches(*split["train"]):
+        for images, labels in batches(*split["train"]):
             with torch.no_grad():
-                features = frozen(pictures)
+                features = frozen(images)
             loss = F.binary_cross_entropy_with_logits(trained(features), labels)
             optimizer.zero_grad()
             loss.backward()

@@ -1,1 +1,1 @@
-"""Data sets, their splits, augmentation, and the order of training pictures."""
+"""Data sets, their splits, augmentation, and the order of training images."""

@@ -1,9 +1,9 @@
-"""The cache of decoded pictures: files on disk, within one budget for all sets of pictures.
+"""The cache of decoded images: files on disk, within one budget for all sets of images.
 
 A set is two files in the cache's folder:
 
-    NAME.pixels    uint8 [rows, height, width, 3] without a header: row i is picture i
-    NAME.json.gz   the index: of each picture what its owner noted, and the CRC-32 of its row, null
+    NAME.pixels    uint8 [rows, height, width, 3] without a header: row i is image i
+    NAME.json.gz   the index: of each image what its owner noted, and the CRC-32 of its row, null
                    where the row is not kept
 
 The index is replaced as a whole and comes last. Rows are written in place, and only while no other
@@ -45,7 +45,7 @@ _SET = re.compile(r"[0-9a-f]{24}\.pixels")
 # A whole set, or half of one, as earlier versions kept it.
 _EARLIER = re.compile(r"\.?[0-9a-f]{24}(\.[0-9a-f]{8}\.partial)?\.zip")
 
-_INDEX_BYTES = 128  # of a picture, compressed; 65 are usual
+_INDEX_BYTES = 128  # of an image, compressed; 65 are usual
 _TOUCH_SECONDS = 60  # how exactly it is known when a set was used last
 
 
@@ -54,7 +54,7 @@ class Index:
     """What a set's index says.
 
     Attributes:
-        notes: a JSON value of each picture.
+        notes: a JSON value of each image.
         checksums: of its row; None where it is not kept.
     """
 
@@ -67,15 +67,15 @@ class Index:
 
 
 class CachedSet:
-    """A set of pictures whose cache is open; made by `PictureCache`.
+    """A set of images whose cache is open; made by `ImageCache`.
 
     Attributes:
-        index: what is known of the pictures; whoever updates the set changes it.
+        index: what is known of the images; whoever updates the set changes it.
     """
 
     def __init__(self, file: BinaryIO, shape: tuple[int, ...], index: Index):
         self.index = index
-        self._rows = 0  # how many pictures may be kept, from the first on
+        self._rows = 0  # how many images may be kept, from the first on
         self._writable = False  # never while another process has the set open
         self._file = file
         self._shape = shape
@@ -95,7 +95,7 @@ class CachedSet:
         the reading.
 
         Args:
-            places: int [n], numbers of pictures in the set.
+            places: int [n], numbers of images in the set.
 
         Returns:
             uint8 [n, height, width, 3] and bool [n]: whether each row is there and whole. What is
@@ -120,18 +120,18 @@ class CachedSet:
         return batch, whole
 
     def keeps(self, place: int) -> bool:
-        """Whether the row of a picture may be written, within `PictureCache.updating`."""
+        """Whether the row of an image may be written, within `ImageCache.updating`."""
         return self._writable and place < self._rows
 
     def lacks(self, place: int) -> bool:
-        """Whether the row of a picture is not kept though it may be."""
+        """Whether the row of an image is not kept though it may be."""
         return self.keeps(place) and self.index.checksums[place] is None
 
     def put(self, place: int, pixels: np.ndarray) -> None:
         """Keeps a row that may be written; threads may do so at once with different rows.
 
         Args:
-            place: number of the picture in the set.
+            place: number of the image in the set.
             pixels: uint8 [height, width, 3].
 
         Raises:
@@ -157,7 +157,7 @@ class CachedSet:
         self._file.close()
 
     def allot(self, limit: int, folder: Path) -> None:
-        """Settles how many rows there may be, and claims their room; see `PictureCache`.
+        """Settles how many rows there may be, and claims their room; see `ImageCache`.
 
         Args:
             limit: how many the budget allows.
@@ -199,14 +199,14 @@ class CachedSet:
                 os.utime(self._file.fileno())
 
 
-class PictureCache:
-    """The place of one set of pictures in the cache.
+class ImageCache:
+    """The place of one set of images in the cache.
 
     Args:
         folder: of all sets; two processes may share it.
         name: of the set, 24 hexadecimal digits; whatever changes the pixels changes the name.
-        count: how many pictures the set has.
-        shape: of the pixels of one picture.
+        count: how many images the set has.
+        shape: of the pixels of one image.
         budget: bytes that all sets may take together.
     """
 
@@ -229,7 +229,7 @@ class PictureCache:
             return None
         except Exception:
             # Damage can make any layer of the reading raise any error. The remedy is always the
-            # same, as this is only a cache: the pictures themselves are read again.
+            # same, as this is only a cache: the images themselves are read again.
             return None
         return index if whole else None
 
@@ -257,7 +257,7 @@ class PictureCache:
 
         Args:
             index: of the set.
-            kept: which pictures it should keep, if there is room.
+            kept: which images it should keep, if there is room.
         """
         if not os.access(self._folder, os.W_OK):
             return True
@@ -349,7 +349,7 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"decoded pictures cannot be kept in '{folder}': {error.strerror}; make it writable,"
+            f"decoded images cannot be kept in '{folder}': {error.strerror}; make it writable,"
             f" make room, give a smaller {setting('cache_mb')}, or set XDG_CACHE_HOME to another"
             " folder"
         ) from error

@@ -2,7 +2,7 @@
 
 `fetch(data_dir, SOURCES, progress)` returns the folder with `train/` and `validation/`, each with
 `cats/` and `dogs/`. That folder appears by one rename, after the archive was checked, so it never
-holds a part of the pictures.
+holds a part of the images.
 """
 
 import os
@@ -26,7 +26,7 @@ SOURCES: tuple[str, ...] = (
     "https://download.mlcc.google.com/mledu-datasets/cats_and_dogs_filtered.zip",
 )
 NAME = "cats_and_dogs_filtered"
-PICTURES = {"train/cats": 1000, "train/dogs": 1000, "validation/cats": 500, "validation/dogs": 500}
+COUNTS = {"train/cats": 1000, "train/dogs": 1000, "validation/cats": 500, "validation/dogs": 500}
 ANSWER_WITHIN = 7.0  # seconds for all sources together, so that no network is soon known
 
 _UNREADABLE = (
@@ -73,7 +73,7 @@ def fetch(data_dir: Path, urls: Sequence[str], progress: Progress) -> Path:
         ) from error
     if not _holds_the_classes(target):
         raise UserError(
-            f"{target} is not the unpacked data set, which has {', '.join(PICTURES)}: "
+            f"{target} is not the unpacked data set, which has {', '.join(COUNTS)}: "
             f"move it away, or name another folder with {setting('data_dir', 'DIR')}"
         )
     return target
@@ -85,7 +85,7 @@ def folder_in(data_dir: Path) -> Path:
 
 
 def _holds_the_classes(folder: Path) -> bool:
-    return all((folder / name).is_dir() for name in PICTURES)
+    return all((folder / name).is_dir() for name in COUNTS)
 
 
 def _fetch_from_any(urls: Sequence[str], data_dir: Path, progress: Progress) -> None:
@@ -95,7 +95,7 @@ def _fetch_from_any(urls: Sequence[str], data_dir: Path, progress: Progress) -> 
     for url in sorted(urls, key=lambda url: url != begun):
         try:
             download(url, part, b"PK", progress, ANSWER_WITHIN / len(urls))
-            _unpack(part, _checked_pictures(part), data_dir, progress)
+            _unpack(part, _checked_images(part), data_dir, progress)
         except DownloadError as error:
             refusals.append(f"{url}: {error}")
         except _ArchiveError as error:
@@ -108,17 +108,17 @@ def _fetch_from_any(urls: Sequence[str], data_dir: Path, progress: Progress) -> 
         f"cats_and_dogs could not be downloaded ({'; '.join(refusals)}): "
         f"{'run the same command again to go on, or ' if source_of(part) else ''}"
         f"give {setting('dataset_url', 'MIRROR')} or the unpacked folder as "
-        f"{setting('data_dir', 'DIR')}, or your own pictures as {setting('dataset', 'FOLDER')}, "
+        f"{setting('data_dir', 'DIR')}, or your own images as {setting('dataset', 'FOLDER')}, "
         f"or take {setting('dataset', 'drawn')}, which needs no network"
     )
 
 
-def _checked_pictures(path: Path) -> list[zipfile.ZipInfo]:
-    """The pictures in an archive, after every member was read and found whole.
+def _checked_images(path: Path) -> list[zipfile.ZipInfo]:
+    """The images in an archive, after every member was read and found whole.
 
     Raises:
         _ArchiveError: it is not a zip archive, is damaged, would write outside its folder, or
-            holds more or fewer pictures than the data set.
+            holds more or fewer images than the data set.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -129,9 +129,9 @@ def _checked_pictures(path: Path) -> list[zipfile.ZipInfo]:
                 raise _ArchiveError(f"{damaged} is damaged")
     except _UNREADABLE as error:
         raise _ArchiveError(" ".join(str(error).split()) or "it ends too early") from error
-    folders = {PurePosixPath(NAME, name) for name in PICTURES}
+    folders = {PurePosixPath(NAME, name) for name in COUNTS}
     # Keyed by path: a name that occurs twice is one file when unpacked.
-    pictures = {
+    images = {
         path: member
         for member in members
         if (path := PurePosixPath(member.filename)).suffix.lower() == ".jpg"
@@ -139,11 +139,11 @@ def _checked_pictures(path: Path) -> list[zipfile.ZipInfo]:
         and not path.name.startswith(".")
         and not member.is_dir()
     }
-    found = Counter(path.parent for path in pictures)
-    for name, expected in PICTURES.items():
+    found = Counter(path.parent for path in images)
+    for name, expected in COUNTS.items():
         if (number := found[PurePosixPath(NAME, name)]) != expected:
-            raise _ArchiveError(f"{name} holds {number} pictures, not {expected}")
-    return list(pictures.values())
+            raise _ArchiveError(f"{name} holds {number} images, not {expected}")
+    return list(images.values())
 
 
 def _check_harmless(member: zipfile.ZipInfo) -> None:
@@ -156,10 +156,8 @@ def _check_harmless(member: zipfile.ZipInfo) -> None:
         raise _ArchiveError(f"{member.filename!r} is compressed in an unexpected way")
 
 
-def _unpack(
-    path: Path, pictures: list[zipfile.ZipInfo], data_dir: Path, progress: Progress
-) -> None:
-    """Unpacks the pictures next to the target and moves them there all at once."""
+def _unpack(path: Path, images: list[zipfile.ZipInfo], data_dir: Path, progress: Progress) -> None:
+    """Unpacks the images next to the target and moves them there all at once."""
     temporary = data_dir / f".{NAME}.unpacking"
     if temporary.exists():  # left by a kill
         shutil.rmtree(temporary)
@@ -167,13 +165,13 @@ def _unpack(
     try:
         with (
             zipfile.ZipFile(path) as archive,
-            progress("unpacking", len(pictures), "pictures") as advance,
+            progress("unpacking", len(images), "images") as advance,
         ):
-            for picture in pictures:
+            for image in images:
                 fault_points.point("unpack")
-                archive.extract(picture, temporary)
+                archive.extract(image, temporary)
                 advance(1)
-        os.sync()  # A power cut after the rename must not leave empty pictures behind.
+        os.sync()  # A power cut after the rename must not leave empty images behind.
         fault_points.point("unpacked")
         os.rename(temporary / NAME, data_dir / NAME)
         fault_points.point("fetched")

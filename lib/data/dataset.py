@@ -1,4 +1,4 @@
-"""The pictures of a run: found, split, checked, and addressed by position."""
+"""The images of a run: found, split, checked, and addressed by position."""
 
 import dataclasses
 import hashlib
@@ -11,22 +11,22 @@ import numpy as np
 from lib.config import Config, setting, user_cache
 from lib.data import cats_and_dogs, drawn, splits
 from lib.data.leaks import find_conflicts, find_leaks
-from lib.data.listing import Picture
+from lib.data.listing import ImageFile
 from lib.data.splits import Splits
-from lib.data.store import PictureStore, open_store
+from lib.data.store import ImageStore, open_store
 from lib.errors import UserError
 from lib.system.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
 class Subset:
-    """The pictures of one split.
+    """The images of one split.
 
     Attributes:
         classes: their names; a label is an index into it.
         names: of the files, relative to the data set's folder.
         labels: int32 [n], indices of classes.
-        rows: int64 [n], where the pictures are in `store`.
+        rows: int64 [n], where the images are in `store`.
         store: where their pixels are.
     """
 
@@ -34,7 +34,7 @@ class Subset:
     names: tuple[str, ...]
     labels: np.ndarray
     rows: np.ndarray
-    store: PictureStore
+    store: ImageStore
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,7 +45,7 @@ class Subset:
         return [self.store.digests[row] for row in self.rows]
 
     def pixels(self, positions: np.ndarray) -> np.ndarray:
-        """The pictures at these positions, uint8 [n, size, size, 3]."""
+        """The images at these positions, uint8 [n, size, size, 3]."""
         return self.store.pixels(self.rows[positions])
 
 
@@ -55,10 +55,10 @@ class Dataset:
 
     Attributes:
         classes: their names; a label is an index into it.
-        train: pictures that weights are fitted to.
-        validation: pictures that choices are made by.
-        test: pictures that results are quoted on.
-        skipped: (name, reason) of each picture that was left out.
+        train: images that weights are fitted to.
+        validation: images that choices are made by.
+        test: images that results are quoted on.
+        skipped: (name, reason) of each image that was left out.
         leaks: pairs of names, in different splits, with the same content.
         sha256: of `listed`: another string is another data set.
         conflicts: pairs of names, in one split but in different classes, with the same content.
@@ -77,7 +77,7 @@ class Dataset:
 
     @property
     def listed(self) -> list[tuple[str, str, str]]:
-        """(split, name, SHA-256 of the file) of each picture, in order."""
+        """(split, name, SHA-256 of the file) of each image, in order."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return [
             (part, name, digest)
@@ -102,24 +102,24 @@ def require_outside(config: Config) -> None:
     if Path(os.path.realpath(config.workdir)).is_relative_to(os.path.realpath(folder)):
         raise UserError(
             f"{setting('workdir', config.workdir)} is inside of the data set, {flag}, and would be"
-            f" taken for pictures; give a {setting('workdir')} outside of it"
+            f" taken for images; give a {setting('workdir')} outside of it"
         )
 
 
 def open_dataset(config: Config, progress: Progress) -> Dataset:
-    """Finds or fetches the data set of a run, checks its pictures and splits the good ones.
+    """Finds or fetches the data set of a run, checks its images and splits the good ones.
 
     Raises:
-        UserError: the data set cannot be obtained, is not laid out as expected, or holds pictures
+        UserError: the data set cannot be obtained, is not laid out as expected, or holds images
             that cannot be decoded (unless `config.bad_images` is "skip").
     """
     listing = splits.list_folder(_folder(config, progress))
     chosen, store = _choose(listing, config, progress)
     parts = {"train": chosen.train, "validation": chosen.validation, "test": chosen.test}
-    digests = dict(zip(store.pictures, store.digests, strict=True))
+    digests = dict(zip(store.images, store.digests, strict=True))
     return Dataset(
         chosen.classes,
-        **{part: _subset(chosen.classes, pictures, store) for part, pictures in parts.items()},
+        **{part: _subset(chosen.classes, images, store) for part, images in parts.items()},
         skipped=store.skipped,
         leaks=tuple(find_leaks(parts, digests)),
         sha256=fingerprint((part, p.name, digests[p]) for part in parts for p in parts[part]),
@@ -129,7 +129,7 @@ def open_dataset(config: Config, progress: Progress) -> Dataset:
 
 
 def list_classes_of(config: Config, progress: Progress) -> list[str]:
-    """The classes of a run's data set, which is fetched where it is missing; no picture is read.
+    """The classes of a run's data set, which is fetched where it is missing; no image is read.
 
     Raises:
         UserError: the data set cannot be obtained, or is not laid out as expected.
@@ -140,19 +140,19 @@ def list_classes_of(config: Config, progress: Progress) -> list[str]:
 def open_test_set(
     folder: Path, classes: Sequence[str], config: Config, progress: Progress
 ) -> Subset:
-    """Another set of pictures of the same classes, for an evaluation.
+    """Another set of images of the same classes, for an evaluation.
 
     Raises:
-        UserError: the folder does not hold these classes, or pictures that cannot be decoded.
+        UserError: the folder does not hold these classes, or images that cannot be decoded.
     """
     store = _store(splits.list_set(folder, classes), config, progress)
-    return _subset(classes, store.pictures, store)
+    return _subset(classes, store.images, store)
 
 
 def resized(subset: Subset, config: Config, progress: Progress) -> Subset:
-    """The same pictures at the size of another run."""
-    pictures = [subset.store.pictures[row] for row in subset.rows]
-    return _subset(subset.classes, pictures, _store(pictures, config, progress))
+    """The same images at the size of another run."""
+    images = [subset.store.images[row] for row in subset.rows]
+    return _subset(subset.classes, images, _store(images, config, progress))
 
 
 def _folder(config: Config, progress: Progress) -> Path:
@@ -167,16 +167,16 @@ def _folder(config: Config, progress: Progress) -> Path:
 
 def _choose(
     listing: splits.Listing, config: Config, progress: Progress
-) -> tuple[Splits, PictureStore]:
-    """Splits the pictures that can be decoded, and checks no more of them than are asked for.
+) -> tuple[Splits, ImageStore]:
+    """Splits the images that can be decoded, and checks no more of them than are asked for.
 
-    Which pictures are good is known once they were decoded, and which of them are asked for once
+    Which images are good is known once they were decoded, and which of them are asked for once
     they are split: so a split is tried with all that are not known to be bad, and where some turn
     out to be, tried again without these. Without limits the second attempt is the last. With limits
-    each bad picture is replaced by the next of its class; only these are read.
+    each bad image is replaced by the next of its class; only these are read.
 
     Returns:
-        The splits, and a store of their pictures that has skipped every bad one met on the way.
+        The splits, and a store of their images that has skipped every bad one met on the way.
     """
     store, sound, bad = None, frozenset(), []
     while True:
@@ -187,13 +187,13 @@ def _choose(
         if store is not None and sound.issuperset(wanted):
             return chosen, store
         store = _store([*wanted, *bad], config, progress)
-        sound = frozenset(store.pictures)
-        bad = [picture for picture in [*wanted, *bad] if picture not in sound]
+        sound = frozenset(store.images)
+        bad = [image for image in [*wanted, *bad] if image not in sound]
 
 
-def _store(pictures: Sequence[Picture], config: Config, progress: Progress) -> PictureStore:
+def _store(images: Sequence[ImageFile], config: Config, progress: Progress) -> ImageStore:
     return open_store(
-        pictures,
+        images,
         config.image_size,
         user_cache(),
         config.cache_mb,
@@ -202,13 +202,13 @@ def _store(pictures: Sequence[Picture], config: Config, progress: Progress) -> P
     )
 
 
-def _subset(classes: Sequence[str], pictures: Sequence[Picture], store: PictureStore) -> Subset:
-    row_of = {picture: row for row, picture in enumerate(store.pictures)}
+def _subset(classes: Sequence[str], images: Sequence[ImageFile], store: ImageStore) -> Subset:
+    row_of = {image: row for row, image in enumerate(store.images)}
     return Subset(
         classes=tuple(classes),
-        names=tuple(picture.name for picture in pictures),
-        labels=np.array([picture.label for picture in pictures], np.int32),
-        rows=np.array([row_of[picture] for picture in pictures], np.int64),
+        names=tuple(image.name for image in images),
+        labels=np.array([image.label for image in images], np.int32),
+        rows=np.array([row_of[image] for image in images], np.int64),
         store=store,
     )
 

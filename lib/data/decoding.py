@@ -1,4 +1,4 @@
-"""Decodes picture files to arrays of a fixed size.
+"""Decodes image files to arrays of a fixed size.
 
 The content decides what a file is, not its name. Every function here is safe to call from several
 threads at once, and gains from it: Pillow lets go of the interpreter while it decodes and resizes.
@@ -21,12 +21,12 @@ MAX_PIXELS = 128_000_000
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class UnreadablePicture(ValueError):
-    """These bytes are no picture we can show; the message is a short reason."""
+class UnreadableImage(ValueError):
+    """These bytes are no image we can show; the message is a short reason."""
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decodes one picture, whole and upright.
+    """Decodes one image, whole and upright.
 
     Args:
         data: a JPEG, PNG, GIF, BMP or WebP file. Of an animation the first frame is taken,
@@ -34,13 +34,13 @@ def decode(data: bytes) -> Image.Image:
             16 bit grey is scaled to 8 bit, and a rotation noted in EXIF is carried out.
 
     Returns:
-        A picture in mode RGB, of its own size.
+        An image in mode RGB, of its own size.
 
     Raises:
-        UnreadablePicture: the data is empty, of no such format, damaged, cut short, or too large.
+        UnreadableImage: the data is empty, of no such format, damaged, cut short, or too large.
     """
     if not data:
-        raise UnreadablePicture("the file is empty")
+        raise UnreadableImage("the file is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
@@ -53,21 +53,21 @@ def decode(data: bytes) -> Image.Image:
                 return _on_canvas(_in_rgb(image), frame)
         _set_upright(image)
         return _in_rgb(image)
-    except (UnreadablePicture, MemoryError):
+    except (UnreadableImage, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        raise UnreadablePicture("not a JPEG, PNG, GIF, BMP or WebP picture") from None
+        raise UnreadableImage("not a JPEG, PNG, GIF, BMP or WebP image") from None
     except Image.DecompressionBombError:  # raised on opening, above Pillow's own limit
-        raise _too_large("the picture") from None
+        raise _too_large("the image") from None
     except Exception as error:  # on damaged data the decoders raise whatever they trip over
-        raise UnreadablePicture(f"damaged or cut short: {error}") from error
+        raise UnreadableImage(f"damaged or cut short: {error}") from error
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
-    """Scales a picture to a square, bilinear and antialiased; the aspect is not kept.
+    """Scales an image to a square, bilinear and antialiased; the aspect is not kept.
 
     Args:
-        image: a picture in mode RGB.
+        image: an image in mode RGB.
         size: the side of the square, in pixels.
 
     Returns:
@@ -80,21 +80,21 @@ def load(path: Path, size: int) -> np.ndarray:
     """Reads, decodes and resizes one file.
 
     Args:
-        path: the picture file.
+        path: the image file.
         size: the side of the square, in pixels.
 
     Returns:
         uint8 [size, size, 3].
 
     Raises:
-        UnreadablePicture: the file is no picture.
+        UnreadableImage: the file is no image.
         OSError: the file cannot be read.
     """
     return resize(decode(path.read_bytes()), size)
 
 
-def _too_large(what: str) -> UnreadablePicture:
-    return UnreadablePicture(f"{what} exceeds the limit of {MAX_PIXELS // 10**6} million pixels")
+def _too_large(what: str) -> UnreadableImage:
+    return UnreadableImage(f"{what} exceeds the limit of {MAX_PIXELS // 10**6} million pixels")
 
 
 def _set_upright(image: Image.Image) -> None:

@@ -3,7 +3,7 @@
 Split folders go by many names (`train`, `training_set`, `seg_train`, `valid`, `dev`, `testing`),
 and archives often nest them once (`training_set/training_set/cats`). A class may have such a name
 too, so names alone decide nothing: a split folder holds class folders, a class folder holds
-pictures. What can be read in two ways is an error that says what was found.
+images. What can be read in two ways is an error that says what was found.
 """
 
 import re
@@ -24,7 +24,7 @@ _PART_NAME = re.compile(
     r"((?P<train>train(ing)?)"
     r"|(?P<validation>val(id(ation)?)?|dev(elopment)?|eval(uation)?)"
     r"|(?P<test>test(ing)?))"
-    r"(data|set|split|folder|images?|imgs?|pictures?|photos?|samples?)*\d*"
+    r"(data|set|split|folder|images?|imgs?|images?|photos?|samples?)*\d*"
 )
 
 
@@ -51,17 +51,17 @@ class _Folder(NamedTuple):
         path: of the folder.
         inner: the same, or the only folder inside it where that repeats its name or meaning.
         folders: names of the folders in `inner`.
-        has_pictures: whether pictures lie directly in `inner`.
+        has_images: whether images lie directly in `inner`.
     """
 
     path: Path
     inner: Path
     folders: frozenset[str]
-    has_pictures: bool
+    has_images: bool
 
     @property
     def holds_folders_only(self) -> bool:
-        return bool(self.folders) and not self.has_pictures
+        return bool(self.folders) and not self.has_images
 
 
 def class_folders(folder: Path) -> Path:
@@ -82,7 +82,7 @@ def find_layout(root: Path) -> Layout:
     folders = [_look_into(path) for path in sorted(subfolders(root))]
     named = _named_as_parts(folders)
     trained = frozenset().union(*(f.folders for f in folders if named.get(f.path) == "train"))
-    # Pictures to be classified, as competitions have them; often in one folder below.
+    # Images to be classified, as competitions have them; often in one folder below.
     unlabelled = [
         f
         for f in folders
@@ -103,14 +103,14 @@ def find_layout(root: Path) -> Layout:
 
 def _look_into(path: Path) -> _Folder:
     inner = path
-    inside, has_pictures = glance(path)
-    if len(inside) == 1 and not has_pictures:
+    inside, has_images = glance(path)
+    if len(inside) == 1 and not has_images:
         (name,) = inside
         part = _part_named(name)
         if name == path.name or (part and part == _part_named(path.name)):
             inner = path / name
-            inside, has_pictures = glance(inner)
-    return _Folder(path, inner, inside, has_pictures)
+            inside, has_images = glance(inner)
+    return _Folder(path, inner, inside, has_images)
 
 
 def _part_named(name: str) -> str | None:
@@ -146,7 +146,7 @@ def _are_parts(
         return bool(parts)
     ((part, folders),) = parts.items()
     if not any(f.holds_folders_only for f in folders):
-        return False  # bus/, car/ and train/, full of pictures
+        return False  # bus/, car/ and train/, full of images
     if part == "train" and has_unlabelled:
         return True
     # In classes that are divided further, train/steam and bus/city, it is another matter in each.
@@ -221,7 +221,7 @@ def _require_no_hidden_parts(root: Path, classes: Sequence[_Folder]) -> None:
         raise UserError(
             f"'{root}' holds {_listed(root, classes)}, each of which holds {_quoted(shared)}: these"
             " look like parts of a data set and not like classes; expected train/, validation/ and"
-            " optionally test/ with class folders in each, or class folders with pictures in them"
+            " optionally test/ with class folders in each, or class folders with images in them"
         )
 
 

@@ -1,57 +1,57 @@
-"""Finds pictures whose content is in more than one split, or in more than one class."""
+"""Finds images whose content is in more than one split, or in more than one class."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lib.data.listing import Picture
+from lib.data.listing import ImageFile
 
 
 def find_leaks(
-    splits: Mapping[str, Sequence[Picture]], digests: Mapping[Picture, str]
+    splits: Mapping[str, Sequence[ImageFile]], digests: Mapping[ImageFile, str]
 ) -> list[tuple[str, str]]:
-    """Finds pictures that an earlier split holds too, byte for byte.
+    """Finds images that an earlier split holds too, byte for byte.
 
     Args:
-        splits: the split's name -> its pictures, training first.
-        digests: each picture's content hash; pictures without one (those left out) are passed over.
+        splits: the split's name -> its images, training first.
+        digests: each image's content hash; images without one (those left out) are passed over.
 
     Returns:
-        Pairs of names: a picture of an earlier split and its copy in a later one. However often a
-        content occurs, each later picture is in one pair, with the first of its kind.
+        Pairs of names: an image of an earlier split and its copy in a later one. However often a
+        content occurs, each later image is in one pair, with the first of its kind.
     """
     leaks = []
-    first_of: dict[str, Picture] = {}
-    for pictures in splits.values():
-        known = [picture for picture in pictures if picture in digests]
+    first_of: dict[str, ImageFile] = {}
+    for images in splits.values():
+        known = [image for image in images if image in digests]
         leaks += [
-            (first_of[digests[picture]].name, picture.name)
-            for picture in known
-            if digests[picture] in first_of
+            (first_of[digests[image]].name, image.name)
+            for image in known
+            if digests[image] in first_of
         ]
         # Only now, so that copies within one split, which leak nothing, do not meet each other.
-        for picture in known:
-            first_of.setdefault(digests[picture], picture)
+        for image in known:
+            first_of.setdefault(digests[image], image)
     return leaks
 
 
 def find_conflicts(
-    splits: Iterable[Sequence[Picture]], digests: Mapping[Picture, str]
+    splits: Iterable[Sequence[ImageFile]], digests: Mapping[ImageFile, str]
 ) -> list[tuple[str, str]]:
-    """Finds pictures that are in one split twice, byte for byte, and in different classes.
+    """Finds images that are in one split twice, byte for byte, and in different classes.
 
     Args:
-        splits: the pictures of each.
-        digests: each picture's content hash; pictures without one are passed over.
+        splits: the images of each.
+        digests: each image's content hash; images without one are passed over.
 
     Returns:
-        Pairs of names. However often a content occurs in a split, each picture whose class is not
+        Pairs of names. However often a content occurs in a split, each image whose class is not
         that of the first one is in one pair, with the first.
     """
     conflicts = []
-    for pictures in splits:
-        first_of: dict[str, Picture] = {}
-        for picture in pictures:
-            if picture in digests:
-                first = first_of.setdefault(digests[picture], picture)
-                if first.label != picture.label:
-                    conflicts.append((first.name, picture.name))
+    for images in splits:
+        first_of: dict[str, ImageFile] = {}
+        for image in images:
+            if image in digests:
+                first = first_of.setdefault(digests[image], image)
+                if first.label != image.label:
+                    conflicts.append((first.name, image.name))
     return conflicts

@@ -1,4 +1,4 @@
-"""Lists the pictures in a folder of class folders, with the class of each."""
+"""Lists the images in a folder of class folders, with the class of each."""
 
 import os
 import re
@@ -36,8 +36,8 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A file that should hold a picture, not yet looked into.
+class ImageFile:
+    """A file that should hold an image, not yet looked into.
 
     Attributes:
         path: where to read it.
@@ -66,9 +66,9 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def glance(folder: Path) -> tuple[frozenset[str], bool]:
-    """What lies directly inside a folder: the names of visible folders, and whether pictures do.
+    """What lies directly inside a folder: the names of visible folders, and whether images do.
 
-    Pictures are recognised by their names here, so that tables and notes do not count.
+    Images are recognised by their names here, so that tables and notes do not count.
 
     Raises:
         UserError: the folder cannot be read.
@@ -83,19 +83,19 @@ def glance(folder: Path) -> tuple[frozenset[str], bool]:
 
 def list_classes(
     folder: Path, root: Path, leaving_aside: Collection[Path] = ()
-) -> dict[str, tuple[Picture, ...]]:
-    """Lists the pictures of each class, however deep they lie inside the class's folder.
+) -> dict[str, tuple[ImageFile, ...]]:
+    """Lists the images of each class, however deep they lie inside the class's folder.
 
-    Every visible file counts, whatever its extension: whether it is a picture is seen when it is
+    Every visible file counts, whatever its extension: whether it is an image is seen when it is
     decoded. Files next to the class folders belong to no class and are passed over.
 
     Args:
         folder: holds one folder for each class, named after it.
-        root: the data set's root, which the pictures' names are relative to.
+        root: the data set's root, which the images' names are relative to.
         leaving_aside: folders in it that are no classes.
 
     Returns:
-        Class name -> its pictures, sorted by name; labels count the classes in this order, which is
+        Class name -> its images, sorted by name; labels count the classes in this order, which is
         that of their names, or of their values where all names are numbers.
 
     Raises:
@@ -107,22 +107,20 @@ def list_classes(
         found = f"only one, '{classes[0]}'" if classes else "none"
         if leaving_aside:
             names = ", ".join(f"{path.name}/" for path in sorted(leaving_aside))
-            found += (
-                f" (and {names} without class folders, taken for test pictures: rename a class)"
-            )
+            found += f" (and {names} without class folders, taken for test images: rename a class)"
         raise UserError(f"'{folder}' must hold two or more class folders, but there is {found}")
-    pictures: dict[str, list[Picture]] = {name: [] for name in classes}
+    images: dict[str, list[ImageFile]] = {name: [] for name in classes}
     for path in folders:
         label = classes.index(_composed(path.name))
         for file in visible_files(path):
             name = _composed(file.relative_to(root).as_posix())
-            pictures[classes[label]].append(Picture(file, name, label))
-    for name, found in pictures.items():
+            images[classes[label]].append(ImageFile(file, name, label))
+    for name, found in images.items():
         if not found:
             raise UserError(
-                f"the class folder '{folder / name}' holds no pictures; fill it or remove it"
+                f"the class folder '{folder / name}' holds no images; fill it or remove it"
             )
-    return {name: tuple(sorted(found, key=_by_name)) for name, found in pictures.items()}
+    return {name: tuple(sorted(found, key=_by_name)) for name, found in images.items()}
 
 
 def all_numbers(names: Collection[str]) -> bool:
@@ -136,8 +134,8 @@ def _in_order(names: Collection[str]) -> list[str]:
     return sorted(names)
 
 
-def _by_name(picture: Picture) -> tuple[str, Path]:
-    return picture.name, picture.path  # the path decides where only Unicode forms differ
+def _by_name(image: ImageFile) -> tuple[str, Path]:
+    return image.name, image.path  # the path decides where only Unicode forms differ
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:

@@ -1,8 +1,8 @@
-"""Splits pictures into training, validation and test set, each in a fixed order.
+"""Splits images into training, validation and test set, each in a fixed order.
 
 The choice is a function of (seed, file names) alone: each class is ranked by a hash of the seed and
-the picture's name, and the first of the ranking are held back. So it is the same after any restart
-and on any machine, and no picture is ever in two splits.
+the image's name, and the first of the ranking are held back. So it is the same after any restart
+and on any machine, and no image is ever in two splits.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.data.layout import PARTS, Layout, class_folders, find_layout
-from lib.data.listing import Picture, list_classes
+from lib.data.listing import ImageFile, list_classes
 from lib.errors import UserError
 
 # Of class folders alone this part of each class is held back from training ...
@@ -26,39 +26,39 @@ VALIDATION = 1 / 5
 
 @dataclass(frozen=True)
 class Listing:
-    """Every picture of a data set, not split yet where its folders do not say how.
+    """Every image of a data set, not split yet where its folders do not say how.
 
     Attributes:
         layout: how the folder is laid out.
-        pictures: part -> class name -> pictures; the same classes in every part.
+        images: part -> class name -> images; the same classes in every part.
     """
 
     layout: Layout
-    pictures: Mapping[str, Mapping[str, tuple[Picture, ...]]]
+    images: Mapping[str, Mapping[str, tuple[ImageFile, ...]]]
 
 
 @dataclass(frozen=True)
 class Splits:
     """The three disjoint sets of a run.
 
-    Each is in an order that mixes the classes evenly, so that the first N pictures have the
+    Each is in an order that mixes the classes evenly, so that the first N images have the
     proportions of the whole.
 
     Attributes:
-        classes: class names; a picture's label is an index into them.
+        classes: class names; an image's label is an index into them.
         train: what the weights are fitted to.
         validation: what decides which checkpoint is the best.
         test: looked at once, at the end.
     """
 
     classes: tuple[str, ...]
-    train: tuple[Picture, ...]
-    validation: tuple[Picture, ...]
-    test: tuple[Picture, ...]
+    train: tuple[ImageFile, ...]
+    validation: tuple[ImageFile, ...]
+    test: tuple[ImageFile, ...]
 
 
 def list_folder(root: Path) -> Listing:
-    """Lists a folder of pictures, by class and, where there are folders for them, by part.
+    """Lists a folder of images, by class and, where there are folders for them, by part.
 
     Args:
         root: either holds folders for training, validation and optionally test, with the same class
@@ -68,46 +68,46 @@ def list_folder(root: Path) -> Listing:
         UserError: the folder is not laid out like this.
     """
     layout = find_layout(root)
-    pictures = {
+    images = {
         part: list_classes(folder, root, layout.left_aside) for part, folder in layout.parts.items()
     }
-    for part, found in pictures.items():
+    for part, found in images.items():
         names = [f"{layout.parts[each].relative_to(root).as_posix()}/" for each in ("train", part)]
-        _require_same_classes(names[0], pictures["train"], names[1], found)
-    return Listing(layout, pictures)
+        _require_same_classes(names[0], images["train"], names[1], found)
+    return Listing(layout, images)
 
 
-def split(listing: Listing, seed: int, bad: Collection[Picture] = ()) -> Splits:
-    """Splits the pictures of a data set for training, validation and test.
+def split(listing: Listing, seed: int, bad: Collection[ImageFile] = ()) -> Splits:
+    """Splits the images of a data set for training, validation and test.
 
     What the folders do not say is taken by rank from each class: with class folders alone (or a
     training set alone) a quarter is held back, of which a fifth is for the test; with training and
     test a fifth of the training set is held back for validation, as nothing may be chosen by a
     given test set; with training and validation a fifth of the latter is for the test. Each split
-    gets at least one picture of a class, but test sets cut from a given validation set only of
+    gets at least one image of a class, but test sets cut from a given validation set only of
     classes that have two.
 
     Args:
         listing: of the data set.
         seed: another seed makes another choice, and another order.
-        bad: pictures to leave out, such as those that cannot be decoded.
+        bad: images to leave out, such as those that cannot be decoded.
 
     Returns:
-        Disjoint splits that together hold every other picture: those that the data set would have
+        Disjoint splits that together hold every other image: those that the data set would have
         without the bad ones.
 
     Raises:
-        UserError: a class has too few pictures.
+        UserError: a class has too few images.
     """
     left_out = frozenset(bad)
     ranked = {}
-    for part, by_class in listing.pictures.items():
+    for part, by_class in listing.images.items():
         ranked[part] = {}
-        for name, pictures in by_class.items():
-            sound = [picture for picture in pictures if picture not in left_out]
+        for name, images in by_class.items():
+            sound = [image for image in images if image not in left_out]
             if not sound:
                 raise UserError(
-                    f"no picture of class '{name}' is left in the {part} set once the bad ones are"
+                    f"no image of class '{name}' is left in the {part} set once the bad ones are"
                     " left out; add good ones"
                 )
             ranked[part][name] = _ranked(sound, seed)
@@ -116,49 +116,49 @@ def split(listing: Listing, seed: int, bad: Collection[Picture] = ()) -> Splits:
         for_test = "test" not in ranked
         share, needed = (HELD_BACK, 2) if for_test else (VALIDATION, 1)
         held_back = {}
-        for name, pictures in ranked["train"].items():
-            cut = max(needed, round(len(pictures) * share))
-            if len(pictures) <= cut:
+        for name, images in ranked["train"].items():
+            cut = max(needed, round(len(images) * share))
+            if len(images) <= cut:
                 uses = "training, validation and test" if for_test else "training and validation"
                 sound = " that can be decoded" if left_out else ""
                 raise UserError(
-                    f"class '{name}' has {_count(pictures)}{sound} but needs at least {cut + 1}: "
+                    f"class '{name}' has {_count(images)}{sound} but needs at least {cut + 1}: "
                     f"one each for {uses}"
                 )
-            held_back[name], ranked["train"][name] = pictures[:cut], pictures[cut:]
+            held_back[name], ranked["train"][name] = images[:cut], images[cut:]
         ranked["validation"] = held_back
     if "test" not in ranked:
         whole = ranked["validation"]
-        if all(len(pictures) < 2 for pictures in whole.values()):
+        if all(len(images) < 2 for images in whole.values()):
             raise UserError(
-                f"'{listing.layout.parts['validation']}' has one picture per class, of which none "
-                f"can be spared for the test set; add pictures there, or a test/ folder"
+                f"'{listing.layout.parts['validation']}' has one image per class, of which none "
+                f"can be spared for the test set; add images there, or a test/ folder"
             )
         cuts = {name: min(len(p) - 1, max(1, round(len(p) * TEST))) for name, p in whole.items()}
         ranked["test"] = {name: p[: cuts[name]] for name, p in whole.items()}
         ranked["validation"] = {name: p[cuts[name] :] for name, p in whole.items()}
-    classes = tuple(listing.pictures["train"])
+    classes = tuple(listing.images["train"])
     return Splits(classes, *(_mixed(list(ranked[part].values())) for part in PARTS))
 
 
 def split_folder(root: Path, seed: int) -> Splits:
-    """Lists and splits a folder of pictures none of which is bad; see `split`.
+    """Lists and splits a folder of images none of which is bad; see `split`.
 
     Raises:
-        UserError: the folder is not laid out as expected, or a class has too few pictures.
+        UserError: the folder is not laid out as expected, or a class has too few images.
     """
     return split(list_folder(root), seed)
 
 
-def list_set(root: Path, classes: Sequence[str]) -> tuple[Picture, ...]:
-    """Lists a folder of class folders as one set, for an evaluation on other pictures.
+def list_set(root: Path, classes: Sequence[str]) -> tuple[ImageFile, ...]:
+    """Lists a folder of class folders as one set, for an evaluation on other images.
 
     Args:
         root: the folder; its class folders must be exactly `classes`.
         classes: class names in the order of the labels, as in `Splits.classes`.
 
     Returns:
-        Every picture, the classes mixed evenly as in `Splits`.
+        Every image, the classes mixed evenly as in `Splits`.
 
     Raises:
         UserError: the folder cannot be listed, or a class is unknown or missing.
@@ -168,18 +168,18 @@ def list_set(root: Path, classes: Sequence[str]) -> tuple[Picture, ...]:
     # A run that was begun when numbers stood in the order of words has other labels.
     return _mixed(
         [
-            [dataclasses.replace(picture, label=label) for picture in found[name]]
+            [dataclasses.replace(image, label=label) for image in found[name]]
             for label, name in enumerate(classes)
         ]
     )
 
 
 def limited(splits: Splits, train_limit: int | None, eval_limit: int | None) -> Splits:
-    """Keeps the first pictures of each split.
+    """Keeps the first images of each split.
 
     Args:
         splits: the whole splits.
-        train_limit: how many training pictures; None for all.
+        train_limit: how many training images; None for all.
         eval_limit: how many of validation and how many of test; None for all.
     """
     return Splits(
@@ -205,19 +205,19 @@ def _require_same_classes(
         raise UserError(f"{here} and {there} must have the same classes; {'; '.join(differences)}")
 
 
-def _ranked(pictures: Sequence[Picture], seed: int) -> list[Picture]:
-    return sorted(pictures, key=lambda p: hashlib.sha256(f"{seed}/{p.name}".encode()).digest())
+def _ranked(images: Sequence[ImageFile], seed: int) -> list[ImageFile]:
+    return sorted(images, key=lambda p: hashlib.sha256(f"{seed}/{p.name}".encode()).digest())
 
 
-def _mixed(by_class: Sequence[Sequence[Picture]]) -> tuple[Picture, ...]:
+def _mixed(by_class: Sequence[Sequence[ImageFile]]) -> tuple[ImageFile, ...]:
     """Interleaves the classes, each spread evenly over the whole and kept in its own order."""
     places = [
-        ((rank + 0.5) / len(pictures), picture)
-        for pictures in by_class
-        for rank, picture in enumerate(pictures)
+        ((rank + 0.5) / len(images), image)
+        for images in by_class
+        for rank, image in enumerate(images)
     ]
-    return tuple(picture for _, picture in sorted(places, key=lambda place: place[0]))
+    return tuple(image for _, image in sorted(places, key=lambda place: place[0]))
 
 
-def _count(pictures: Sequence[Picture]) -> str:
-    return "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+def _count(images: Sequence[ImageFile]) -> str:
+    return "1 image" if len(images) == 1 else f"{len(images)} images"

@@ -1,4 +1,4 @@
-"""Quick access to the pixels of any picture: checked and decoded once, cached on disk.
+"""Quick access to the pixels of any image: checked and decoded once, cached on disk.
 
 Opening a store reads every file once, in parallel: hashed, decoded, resized. What was found is kept
 in the cache (`lib/data/cache.py`): of each file its status, the digest of its bytes and what is
@@ -6,7 +6,7 @@ wrong with it, and the pixels of as many as fit the budget. A batch is read from
 the system's memory and not of the program's; what is not there is decoded again: the same bits.
 
 The next start reads only the files whose status has changed. The status of a file is its size, both
-of its times and its inode. The time of modification alone would not do: programs that turn pictures
+of its times and its inode. The time of modification alone would not do: programs that turn images
 or copy them set it back. The time of the status (ctime) cannot be set: on every POSIX system it
 moves with each write, renaming, new link or change of rights. Where it or the inode changes though
 the content does not (a backup made hard links; FAT and FUSE number files anew at each mount), the
@@ -30,9 +30,9 @@ import PIL
 from PIL import features
 
 from lib.config import setting
-from lib.data.cache import CachedSet, Index, PictureCache
-from lib.data.decoding import UnreadablePicture, decode, resize
-from lib.data.listing import Picture
+from lib.data.cache import CachedSet, ImageCache, Index
+from lib.data.decoding import UnreadableImage, decode, resize
+from lib.data.listing import ImageFile
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.prefetching import prefetched
@@ -57,32 +57,32 @@ class _Checked(NamedTuple):
     digest: str
     """SHA-256 of the bytes; empty if they could not be read."""
     fault: str
-    """Why it is not a picture; empty if it is one."""
+    """Why it is not an image; empty if it is one."""
 
 
-class PictureStore:
-    """Pictures of one size, addressed by row; made by `open_store`.
+class ImageStore:
+    """Images of one size, addressed by row; made by `open_store`.
 
     Attributes:
-        pictures: the sound pictures, in the order in which they were given; row i is pictures[i].
+        images: the sound images, in the order in which they were given; row i is images[i].
         digests: SHA-256 of each one's file, as hexadecimal digits, in the same order.
-        skipped: (name, reason) of each picture that was left out.
-        size: the side of the pictures, in pixels.
-        cached: of how many pictures the pixels are in the cache.
+        skipped: (name, reason) of each image that was left out.
+        size: the side of the images, in pixels.
+        cached: of how many images the pixels are in the cache.
     """
 
     def __init__(
         self,
-        pictures: Sequence[Picture],
+        images: Sequence[ImageFile],
         size: int,
         checked: dict[str, _Checked],
         cache: CachedSet,
     ):
-        sound = [p for p in pictures if not checked[_key(p)].fault]
-        self.pictures = tuple(sound)
+        sound = [p for p in images if not checked[_key(p)].fault]
+        self.images = tuple(sound)
         self.digests = tuple(checked[_key(p)].digest for p in sound)
         self.skipped = tuple(
-            (p.name, checked[_key(p)].fault) for p in pictures if checked[_key(p)].fault
+            (p.name, checked[_key(p)].fault) for p in images if checked[_key(p)].fault
         )
         self.size = size
         self._cache = cache  # its places are in the order of `checked`
@@ -92,12 +92,12 @@ class PictureStore:
         self._threads = ThreadPoolExecutor(_THREADS, "decode")
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the pixels of some pictures, from the cache or decoded now: the same bits.
+        """Returns the pixels of some images, from the cache or decoded now: the same bits.
 
         Any number of threads may ask at once.
 
         Args:
-            rows: int [n], indices into `pictures`.
+            rows: int [n], indices into `images`.
 
         Returns:
             uint8 [n, size, size, 3], the caller's own.
@@ -117,7 +117,7 @@ class PictureStore:
         return batch
 
     def _decode_again(self, row: int) -> np.ndarray:
-        path = self.pictures[row].path
+        path = self.images[row].path
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -128,38 +128,38 @@ class PictureStore:
 
 
 def open_store(
-    pictures: Sequence[Picture],
+    images: Sequence[ImageFile],
     size: int,
     cache_dir: Path,
     cache_mb: int,
     on_bad: Literal["stop", "skip"],
     progress: Progress,
-) -> PictureStore:
-    """Checks every picture and makes their pixels available.
+) -> ImageStore:
+    """Checks every image and makes their pixels available.
 
     One store for all splits is best: what is cached then depends on the set of files and the size
     alone, not on the seed.
 
     Args:
-        pictures: in the order in which the rows are to be numbered.
+        images: in the order in which the rows are to be numbered.
         size: the side of the square that each is resized to, in pixels.
         cache_dir: its folder `pictures/` keeps what was found; two processes may share it.
-        cache_mb: budget in MiB of all that is in that folder. The pixels of as many pictures as
+        cache_mb: budget in MiB of all that is in that folder. The pixels of as many images as
             fit are kept, in the order of their paths, and each other one is decoded whenever it is
             asked for.
-        on_bad: whether pictures that cannot be decoded stop everything or are left out.
+        on_bad: whether images that cannot be decoded stop everything or are left out.
         progress: shows the files that have to be read, or the wait for another process that
             reads them.
 
     Returns:
-        The store of the pictures that can be decoded.
+        The store of the images that can be decoded.
 
     Raises:
-        UserError: some pictures are bad and `on_bad` is "stop", or all of them are; or the cache
+        UserError: some images are bad and `on_bad` is "stop", or all of them are; or the cache
             cannot be written.
     """
-    paths = sorted({_key(picture) for picture in pictures})
-    cache = PictureCache(
+    paths = sorted({_key(image) for image in images})
+    cache = ImageCache(
         cache_dir / "pictures",
         _fingerprint(paths, size),
         len(paths),
@@ -176,13 +176,13 @@ def open_store(
         with cache.updating(progress) as opened:
             _update(opened, paths, size, progress)
     checked = {path: _Checked(*note) for path, note in zip(paths, opened.index.notes, strict=True)}
-    store = PictureStore(pictures, size, checked, opened)
-    if store.skipped and (on_bad == "stop" or not store.pictures):
-        raise UserError(_complaint(store.skipped, len(pictures)))
+    store = ImageStore(images, size, checked, opened)
+    if store.skipped and (on_bad == "stop" or not store.images):
+        raise UserError(_complaint(store.skipped, len(images)))
     return store
 
 
-def _is_current(cache: PictureCache, paths: Sequence[str], index: Index) -> bool:
+def _is_current(cache: ImageCache, paths: Sequence[str], index: Index) -> bool:
     checked = [_Checked(*note) for note in index.notes]
     return all(map(_unchanged, paths, checked)) and cache.is_settled(
         index, [not each.fault for each in checked]
@@ -205,7 +205,7 @@ def _update(opened: CachedSet, paths: Sequence[str], size: int, progress: Progre
     if not work:
         return
     with (
-        progress("checking pictures", len(work), "pictures") as advance,
+        progress("checking images", len(work), "images") as advance,
         # Closed first: an interrupt then drops the files still waiting.
         contextlib.closing(
             prefetched(check, work, results=16 * _THREADS, threads=_THREADS)
@@ -236,7 +236,7 @@ def _check(path: str, size: int, known: _Checked | None, place: int, opened: Cac
     opened.forget(place)
     try:
         image = decode(data)
-    except UnreadablePicture as error:
+    except UnreadableImage as error:
         return _Checked(status, digest, str(error))
     if opened.keeps(place):
         opened.put(place, resize(image, size))
@@ -258,8 +258,8 @@ def _unchanged(path: str, checked: _Checked | None) -> bool:
         return False  # reading it will say what is wrong
 
 
-def _key(picture: Picture) -> str:
-    return os.path.abspath(picture.path)
+def _key(image: ImageFile) -> str:
+    return os.path.abspath(image.path)
 
 
 def _fingerprint(paths: Sequence[str], size: int) -> str:
@@ -275,4 +275,4 @@ def _complaint(skipped: Sequence[tuple[str, str]], total: int) -> str:
     advice = "repair or remove them"
     if len(skipped) < total:
         advice += f", or leave them out with {setting('bad_images', 'skip')}"
-    return f"{len(skipped)} of {total} pictures cannot be decoded: {named}{rest}; {advice}"
+    return f"{len(skipped)} of {total} images cannot be decoded: {named}{rest}; {advice}"

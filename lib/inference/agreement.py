@@ -19,16 +19,16 @@ class Agreement:
 
     Attributes:
         takes: what goes in.
-        pictures: how many were compared.
+        images: how many were compared.
         disagreeing: how many of them were given another class, or no number at all.
         largest_difference: of any probability.
         accuracy: of the exported model.
         accuracy_of_run: of the network.
-        milliseconds: the median time for one picture, without reading its file.
+        milliseconds: the median time for one image, without reading its file.
     """
 
     takes: str
-    pictures: int
+    images: int
     disagreeing: int
     largest_difference: float
     accuracy: float
@@ -37,8 +37,8 @@ class Agreement:
 
     @property
     def disagreement(self) -> float:
-        """The part of pictures that were given another class."""
-        return self.disagreeing / self.pictures
+        """The part of images that were given another class."""
+        return self.disagreeing / self.images
 
 
 def agreements(
@@ -48,25 +48,25 @@ def agreements(
     batch_size: int,
     progress: Progress,
 ) -> list[Agreement]:
-    """Compares an exported model with the network, over pictures that it was not trained on.
+    """Compares an exported model with the network, over images that it was not trained on.
 
     Args:
         ways: into the exported model.
         classify: the network.
-        subset: the pictures.
+        subset: the images.
         batch_size: how many the network takes at a time.
-        progress: shows the pictures that are done.
+        progress: shows the images that are done.
     """
     positions = np.arange(len(subset))
     batches = np.split(positions, positions[batch_size::batch_size])
     of_run = [classify(subset.pixels(batch)) for batch in batches]
     predicted = np.concatenate([classes for classes, _ in of_run])
     expected = np.concatenate([probabilities for _, probabilities in of_run])
-    paths = [subset.store.pictures[row].path for row in subset.rows]
+    paths = [subset.store.images[row].path for row in subset.rows]
     results = []
     for way in ways:
         given, seconds = [], []
-        with progress(f"checking {way.name}", len(paths), "pictures") as advance:
+        with progress(f"checking {way.name}", len(paths), "images") as advance:
             for path in paths:
                 prepared = way.prepare(path.read_bytes())
                 began = perf_counter()
@@ -83,7 +83,7 @@ def agreements(
         results.append(
             Agreement(
                 takes=way.name,
-                pictures=len(paths),
+                images=len(paths),
                 disagreeing=int(np.sum(labels != predicted)),
                 largest_difference=float(np.max(differences, where=known, initial=0.0)),
                 accuracy=float(np.mean(labels == subset.labels)),

@@ -1,4 +1,4 @@
-"""Another run that a run is compared with, on the same pictures."""
+"""Another run that a run is compared with, on the same images."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ class Baseline:
     Attributes:
         folder: of the other run.
         config: what it is.
-        subset: the pictures, at its own size.
+        subset: the images, at its own size.
         seen: how many of them it was trained on, or chose its best epoch by.
     """
 
@@ -35,10 +35,10 @@ def open_baseline(
     Args:
         folder: of the baseline.
         run: the run that it is compared with.
-        subset: the pictures.
+        subset: the images.
         own: whether these are the run's own test set, of which a baseline with other splits may
             have seen a part.
-        progress: how work on pictures is reported.
+        progress: how work on images is reported.
 
     Raises:
         UserError: there is no run in the folder, or it has other classes.

@@ -22,7 +22,7 @@ from lib.inference.preprocessing import decoded
 from lib.inference.trained import Classifier
 
 _ROOT = Path(__file__).resolve().parents[2]
-# How far a probability may be from the run's, or from that of a picture by itself: sums of another
+# How far a probability may be from the run's, or from that of an image by itself: sums of another
 # order, and resizing that rounds a half the other way. Weights in half precision move it further.
 _NEAR = 0.02
 _HALVES_NEAR = 0.05
@@ -34,7 +34,7 @@ class Calls:
 
     Attributes:
         ways: of calling, all of which gave the run's answers.
-        reads: the kinds of picture files that it decodes as training does.
+        reads: the kinds of image files that it decodes as training does.
         refuses: the kinds that it refuses, and the reason that it gives.
     """
 
@@ -50,7 +50,7 @@ def check_calls(
     ways: Sequence[WayIn],
     classify: Classifier,
     size: int,
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
 ) -> Calls:
     """Calls an export in every way that a person would, from outside of this project.
 
@@ -60,14 +60,14 @@ def check_calls(
         folder: where it lies; it is called as a copy elsewhere.
         ways: into the same export, in this process.
         classify: the network of the run.
-        size: side of the pictures that the network takes.
-        pictures: files to try besides those that are made up.
+        size: side of the images that the network takes.
+        images: files to try besides those that are made up.
 
     Raises:
         UserError: it answers wrongly, or not at all, or reads a file in another way than training.
     """
     files = made_up.files()
-    shown = [decode(file) for file in (*pictures, *list(files.values())[:4])]
+    shown = [decode(file) for file in (*images, *list(files.values())[:4])]
     ready = np.stack([resize(image, size) for image in shown])
     wide = np.stack([np.asarray(image.resize((size + 31, size + 14))) for image in shown])
     answers, report = _called(format, folder, ready, wide, list(files.values()))
@@ -82,8 +82,8 @@ def check_calls(
             "pictures": [way.probabilities(one[np.newaxis]) for one in wide],
         }
     if "encoded" in by_name:
-        images = [np.asarray(decode(file))[np.newaxis] for file in files.values()]
-        expected["files"] = [way.probabilities(image) for image in images]
+        decoded_files = [np.asarray(decode(file))[np.newaxis] for file in files.values()]
+        expected["files"] = [way.probabilities(image) for image in decoded_files]
 
     near = _NEAR if quantize in ("none", "int8") else _HALVES_NEAR
     wrong = [
@@ -94,7 +94,7 @@ def check_calls(
         refused = report["refused"].get(name, [""] * len(given))
         right = np.abs(given - expected[name.split(":")[0]]).max(axis=1) <= near
         kinds = (
-            list(files) if name.startswith("files") else [f"picture {i}" for i in range(len(given))]
+            list(files) if name.startswith("files") else [f"image {i}" for i in range(len(given))]
         )
         for kind, fits, reason in zip(kinds, right, refused, strict=True):
             if reason:
@@ -115,7 +115,7 @@ def check_calls(
 
 
 def classify_all(classify: Classifier, ready: np.ndarray) -> np.ndarray:
-    """The network's probabilities [n, classes] of pictures of its size, one after the other."""
+    """The network's probabilities [n, classes] of images of its size, one after the other."""
     return np.concatenate([classify(one[np.newaxis])[1] for one in ready])
 
 
@@ -159,7 +159,7 @@ def _decoded_otherwise(files: dict[str, bytes]) -> list[str]:
     """The kinds of files that TensorFlow decodes to other pixels than training."""
     found = []
     for kind, file in files.items():
-        picture, refused = decoded(file)
-        if not refused.numpy() and not np.array_equal(picture, np.asarray(decode(file))):
+        image, refused = decoded(file)
+        if not refused.numpy() and not np.array_equal(image, np.asarray(decode(file))):
             found.append(kind)
     return found

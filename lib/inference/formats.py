@@ -1,6 +1,6 @@
 """Writes a trained network in other formats, and loads it from them again.
 
-Each takes pictures as levels from 0 to 255, and gives the probability of each class. The names of
+Each takes images as levels from 0 to 255, and gives the probability of each class. The names of
 the classes travel along: in the outputs of a SavedModel, else as `labels.txt`, both next to the
 model and inside its file, which is also a ZIP archive. There a name is a line, with a line end or
 backslash in it written as in Python.
@@ -36,11 +36,11 @@ _ONE_LINE = {ord(end): repr(end)[1:-1] for end in "\\\n\r\v\f\x1c\x1d\x1e\x85\u2
 
 @dataclasses.dataclass(frozen=True)
 class WayIn:
-    """One way in which an exported model takes pictures.
+    """One way in which an exported model takes images.
 
     Attributes:
         name: of the signature, or of what it takes.
-        prepare: makes that of a picture file's bytes.
+        prepare: makes that of an image file's bytes.
         probabilities: of the classes, float32 [classes], from what `prepare` gave.
     """
 
@@ -54,7 +54,7 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
 
     `pictures` takes uint8 [n, height, width, 3] of any size, `encoded` string [n], the bytes of
     files. Both return `class` string [n], `probabilities` float32 [n, classes] and `class_names`
-    string [n, classes]; `encoded` also `refused` string [n], empty, or why this picture was not
+    string [n, classes]; `encoded` also `refused` string [n], empty, or why this image was not
     read: then its class is empty too, and its probabilities are no numbers. It reads what
     `lib.data.decoding.decode` reads, but for packed BMP files, GIF files whose first frame does not
     fill them or that are turned by XMP, and EXIF of unusual kinds.
@@ -67,8 +67,8 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
     @tf.function(
         input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)], autograph=False
     )
-    def outputs(pictures):
-        logits = model(pictures, training=False)
+    def outputs(images):
+        logits = model(images, training=False)
         return {
             "class": tf.gather(names, predicted_classes(logits)),
             "probabilities": probabilities(logits),
@@ -79,8 +79,8 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, "pictures")],
         autograph=False,
     )
-    def pictures(pictures):
-        return outputs(resized(pictures, size))
+    def images(images):
+        return outputs(resized(images, size))
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "encoded")], autograph=False)
     def encoded(encoded):
@@ -102,7 +102,7 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
     module = _module(model)
     module.__call__ = call
     module.serve = call  # the name that Keras looks for
-    signatures = {"serving_default": pictures, "pictures": pictures, "encoded": encoded}
+    signatures = {"serving_default": images, "pictures": images, "encoded": encoded}
     tf.saved_model.save(module, str(folder), signatures)
     _write_labels(trained, folder)
 
@@ -110,12 +110,12 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
 def load_saved_model(folder: Path, _: Config) -> list[WayIn]:
     """Loads what `write_saved_model` wrote."""
     loaded = tf.saved_model.load(str(folder))
-    pictures, encoded = loaded.signatures["pictures"], loaded.signatures["encoded"]
+    images, encoded = loaded.signatures["pictures"], loaded.signatures["encoded"]
     return [
         WayIn(
             "pictures",
             _levels,
-            lambda batch: pictures(pictures=tf.constant(batch))["probabilities"].numpy()[0],
+            lambda batch: images(images=tf.constant(batch))["probabilities"].numpy()[0],
         ),
         WayIn(
             "encoded",
@@ -132,17 +132,17 @@ def write_keras(trained: Trained, folder: Path) -> None:
     at work, and batch normalisation stays in inference mode, as in the run: its layers are frozen.
     """
     size, model = trained.config.image_size, trained.network.model
-    pictures = keras.Input((None, None, 3), dtype="float32", name="pictures")
+    images = keras.Input((None, None, 3), dtype="float32", name="pictures")
     # No layer: `keras.layers.Resizing` is in training mode unless called otherwise, and so would be
     # the layers behind it.
-    scaled = keras.ops.image.resize(pictures, (size, size), "bilinear", antialias=True)
+    scaled = keras.ops.image.resize(images, (size, size), "bilinear", antialias=True)
     logits = model(keras.ops.round(scaled), training=False)
     if logits.shape[1] == 1:
         both = [keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)]
         outputs = keras.layers.Concatenate(name="probabilities")(both)
     else:
         outputs = keras.layers.Softmax(name="probabilities")(logits)
-    exported = keras.Model(pictures, outputs, name="thaw")
+    exported = keras.Model(images, outputs, name="thaw")
     with _frozen_normalisation(trained.network.backbone):
         exported.save(folder / _KERAS)
     _write_labels(trained, folder, _KERAS)
@@ -176,26 +176,26 @@ def write_tflite(
 
     `pictures` takes uint8 [1, height, width, 3] of any size, `resized` uint8 [1, size, size, 3],
     which is faster. Both return `probabilities`, float32 [1, classes]. With "int8" there is only
-    the latter, as resizing in 8 bits would lose too much. Who calls it without a signature gives a
-    picture of any size too, and says of which by `resize_tensor_input` (int8: as it is).
+    the latter, as resizing in 8 bits would lose too much. Who calls it without a signature gives an
+    image of any size too, and says of which by `resize_tensor_input` (int8: as it is).
 
     Args:
         trained: the run.
         folder: where to.
         quantize: "none", "float16" (weights alone) or "int8" (weights and the computation).
-        calibration: gives training pictures, uint8 [n, size, size, 3], for int8, whose ranges are
+        calibration: gives training images, uint8 [n, size, size, 3], for int8, whose ranges are
             set by what the network makes of them.
     """
     size, model = trained.config.image_size, trained.network.model
     dtype = tf.float32 if quantize == "int8" else tf.uint8  # the converter makes uint8 of it
 
     @tf.function(input_signature=[tf.TensorSpec((1, size, size, 3), dtype, "pictures")])
-    def ready(pictures):
-        return {"probabilities": probabilities(model(tf.cast(pictures, tf.float32)))}
+    def ready(images):
+        return {"probabilities": probabilities(model(tf.cast(images, tf.float32)))}
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, "pictures")])
-    def any_size(pictures):
-        return {"probabilities": probabilities(model(resized_by_matrices(pictures, size)))}
+    def any_size(images):
+        return {"probabilities": probabilities(model(resized_by_matrices(images, size)))}
 
     signatures = {"resized": ready}
     if quantize != "int8":
@@ -216,11 +216,11 @@ def write_tflite(
     _write_labels(trained, folder, _TFLITE)
 
 
-def _calibrating(pictures: np.ndarray) -> Iterator[list[np.ndarray]]:
+def _calibrating(images: np.ndarray) -> Iterator[list[np.ndarray]]:
     # With both ends of the range in the first one, a level of the input is a step of its scale.
-    pictures = pictures.astype(np.float32)
-    pictures[0, 0, :2] = [[0], [255]]
-    return ([picture[np.newaxis]] for picture in pictures)
+    images = images.astype(np.float32)
+    images[0, 0, :2] = [[0], [255]]
+    return ([image[np.newaxis]] for image in images)
 
 
 def load_tflite(folder: Path, config: Config) -> list[WayIn]:
@@ -233,7 +233,7 @@ def load_tflite(folder: Path, config: Config) -> list[WayIn]:
         "resized": lambda data: resize(decode(data), size)[np.newaxis],
     }
     return [
-        WayIn(name, prepare[name], lambda batch, run=run: run(pictures=batch)["probabilities"][0])
+        WayIn(name, prepare[name], lambda batch, run=run: run(images=batch)["probabilities"][0])
         for name, run in runners.items()
     ]
 

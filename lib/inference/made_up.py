@@ -1,4 +1,4 @@
-"""Made-up picture files, of every kind that `lib.data.decoding.decode` takes.
+"""Made-up image files, of every kind that `lib.data.decoding.decode` takes.
 
 An exported model that decodes files by itself is compared with that function on them.
 """
@@ -20,7 +20,7 @@ _XMP = (
 
 
 def files() -> dict[str, bytes]:
-    """Picture files by what kind they are; the same at each call."""
+    """Image files by what kind they are; the same at each call."""
     return dict(_all())
 
 
@@ -32,7 +32,7 @@ def _all() -> Iterator[tuple[str, bytes]]:
     yield from _webps()
 
 
-def _picture() -> Image.Image:
+def _image() -> Image.Image:
     """Something without any symmetry, in all colours."""
     small = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
     image = Image.fromarray(small).resize(_SIZE, Image.Resampling.BICUBIC)
@@ -41,7 +41,7 @@ def _picture() -> Image.Image:
 
 
 def _transparent() -> Image.Image:
-    image = _picture().convert("RGBA")
+    image = _image().convert("RGBA")
     image.putalpha(Image.linear_gradient("L").rotate(30).resize(_SIZE))
     return image
 
@@ -62,7 +62,7 @@ def _exif(orientation: int, order: str = "<", *, wide: bool = False) -> bytes:
 
 
 def _jpegs() -> Iterator[tuple[str, bytes]]:
-    image = _picture()
+    image = _image()
     plain = _saved(image, "JPEG")
     yield "JPEG", plain
     yield "JPEG, progressive", _saved(image, "JPEG", progressive=True)
@@ -87,7 +87,7 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
     decoy = b"\x12\x01\x03\x00\x01\x00\x00\x00\x08"
     yield "JPEG, a comment like EXIF", turned[:2] + b"\xff\xfe\0\x0b" + decoy + turned[2:]
     yield (
-        "JPEG, several pictures",
+        "JPEG, several images",
         _saved(image, "MPO", save_all=True, append_images=[image.rotate(180)]),
     )
 
@@ -123,7 +123,7 @@ def _with_chunk(png: bytes, chunk: bytes) -> bytes:
 
 
 def _pngs() -> Iterator[tuple[str, bytes]]:
-    image, random = _picture(), np.random.default_rng(1)
+    image, random = _image(), np.random.default_rng(1)
     plain = _saved(image, "PNG")
     yield "PNG", plain
     yield "PNG, transparent", _saved(_transparent(), "PNG")
@@ -177,7 +177,7 @@ def _pngs() -> Iterator[tuple[str, bytes]]:
 
 
 def _gifs() -> Iterator[tuple[str, bytes]]:
-    image = _picture()
+    image = _image()
     plain = _saved(image.convert("P"), "GIF", interlace=False)
     yield "GIF", plain
     yield "GIF, interlaced", _saved(image.convert("P"), "GIF", interlace=True)
@@ -219,7 +219,7 @@ def _version_5(bits: int, masks: tuple[int, int, int, int]) -> bytes:
 
 
 def _bmps() -> Iterator[tuple[str, bytes]]:
-    image = _picture()
+    image = _image()
     for mode in ("1", "L", "RGB"):
         yield f"BMP, {mode}", _saved(image.convert(mode), "BMP")
     levels = np.asarray(_transparent())[..., [2, 1, 0, 3]]
@@ -258,7 +258,7 @@ def _bmps() -> Iterator[tuple[str, bytes]]:
 
 
 def _webps() -> Iterator[tuple[str, bytes]]:
-    image = _picture()
+    image = _image()
     for name, lossless in (("", False), (", lossless", True)):
         yield f"WebP{name}", _saved(image, "WEBP", lossless=lossless)
         yield f"WebP{name}, transparent", _saved(_transparent(), "WEBP", lossless=lossless)

@@ -1,4 +1,4 @@
-"""The result of a run: its best checkpoint, on pictures that no choice was made by."""
+"""The result of a run: its best checkpoint, on images that no choice was made by."""
 
 import dataclasses
 import math
@@ -67,7 +67,7 @@ def finish(run: Run) -> None:
     )
     run.reports.test(predictions, figures, best_step)
     for name, figure in diagnostics.figures(predictions, explain):
-        run.reports.pictures(name, figure, int(run.state.step), "test")
+        run.reports.images(name, figure, int(run.state.step), "test")
         release_memory()  # A figure refers to itself, so it would stay while others are drawn.
     last, validated = journal.history[-1], len(run.dataset.validation)
     result = {
@@ -112,9 +112,9 @@ def evaluate_best(
     Args:
         folder: of the run.
         config: what the run is.
-        subset: the pictures.
+        subset: the images.
         directory: where they are from; None for the test set of the run.
-        baseline: another run to be compared on the same pictures.
+        baseline: another run to be compared on the same images.
         stop: whether the program was asked to end.
 
     Raises:
@@ -138,18 +138,18 @@ def evaluate_best(
 
 
 def _compared(evaluation: Evaluation, baseline: Baseline, stop: StopRequest) -> dict[str, Any]:
-    """Measures the baseline on the same pictures, and says which of the two is better, if any."""
+    """Measures the baseline on the same images, and says which of the two is better, if any."""
     best = open_trained(baseline.folder, baseline.config, baseline.subset.classes, "best")
     other = evaluate_trained(best, baseline.subset, stop)
     test = mcnemar(evaluation.predicted == evaluation.labels, other.predicted == evaluation.labels)
     say(_sentence(str(baseline.folder), other, best))
     say(
-        f"This run alone is right on {test.only_first} pictures, {baseline.folder} alone on"
+        f"This run alone is right on {test.only_first} images, {baseline.folder} alone on"
         f" {test.only_second}: p = {test.p_value:.3g} by McNemar's exact test"
     )
     if baseline.seen:
         say(
-            f"warning: {baseline.seen} of these pictures were used to train or to choose"
+            f"warning: {baseline.seen} of these images were used to train or to choose"
             f" {baseline.folder}, which favours it; compare on others with {setting('test_dir')}"
         )
     return {
@@ -241,6 +241,6 @@ def _sentence(what: str, evaluation: Evaluation, trained: Trained) -> str:
     low, high = wilson_interval(evaluation.correct, evaluation.count)
     return (
         f"{what}: accuracy {evaluation.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}),"
-        f" loss {evaluation.loss:.4f}, on {evaluation.count} pictures"
+        f" loss {evaluation.loss:.4f}, on {evaluation.count} images"
         f" ({trained.config.weights_in_use} of step {trained.step})"
     )

@@ -4,8 +4,8 @@ Run as a script of its own by `lib.inference.calls`, with TensorFlow, LiteRT and
 
     python outside.py FORMAT EXPORT EXCHANGE
 
-EXPORT is the folder of the model. EXCHANGE holds `given.npz` with `ready` (pictures of the
-network's size) and `pictures` (of another), uint8 [n, height, width, 3], and `files.json`, picture
+EXPORT is the folder of the model. EXCHANGE holds `given.npz` with `ready` (images of the
+network's size) and `pictures` (of another), uint8 [n, height, width, 3], and `files.json`, image
 files in base64. There go `answers.npz`, probabilities [n, classes] of each way of calling, and
 `report.json`: what failed, and which files were refused.
 """
@@ -34,7 +34,7 @@ def of_keras(folder, sets, files):
             yield f"{of}: model({dtype} array)", lambda given=given: model(given)
             tensor = tf.constant(given)
             yield f"{of}: model({dtype} tensor)", lambda tensor=tensor: model(tensor)
-        yield f"{of}: model, one picture", lambda batch=batch: each(model, batch)
+        yield f"{of}: model, one image", lambda batch=batch: each(model, batch)
         yield f"{of}: training=False", lambda batch=batch: model(batch, training=False)
         yield f"{of}: predict", lambda batch=batch: model.predict(batch, verbose=0)
         floats = batch.astype("float32")
@@ -46,7 +46,7 @@ def of_saved_model(folder, sets, files):
     """Ways of calling a SavedModel, as (name, function)."""
     loaded = tf.saved_model.load(str(folder))
     serving = loaded.signatures["serving_default"]
-    pictures = loaded.signatures["pictures"]
+    images = loaded.signatures["pictures"]
     encoded = loaded.signatures["encoded"]
     layer = tf.keras.layers.TFSMLayer(str(folder))
     for of, batch in sets.items():
@@ -56,11 +56,11 @@ def of_saved_model(folder, sets, files):
             yield f"{of}: loaded({dtype} array)", lambda given=given: loaded(given)
             yield f"{of}: loaded({dtype} tensor)", lambda tensor=tensor: loaded(tensor)
             # A signature takes tensors of its own type alone, and arrays of any.
-            yield f"{of}: serving_default, {dtype}", lambda given=given: serving(pictures=given)
+            yield f"{of}: serving_default, {dtype}", lambda given=given: serving(images=given)
         tensor = tf.constant(batch)
         yield f"{of}: serving_default, tensor", lambda tensor=tensor: serving(tensor)
-        yield f"{of}: pictures", lambda tensor=tensor: pictures(pictures=tensor)
-        yield f"{of}: loaded, one picture", lambda batch=batch: each(loaded, batch)
+        yield f"{of}: images", lambda tensor=tensor: images(images=tensor)
+        yield f"{of}: loaded, one image", lambda batch=batch: each(loaded, batch)
         yield f"{of}: TFSMLayer", lambda batch=batch: layer(batch)
         yield f"{of}: TFSMLayer, float32", lambda batch=batch: layer(batch.astype("float32"))
     yield "files: encoded", lambda: encoded(encoded=tf.constant(files))
@@ -80,7 +80,7 @@ def of_tflite(folder, sets, files):
                 if name == "pictures" or of == "ready":
                     yield (
                         f"{of}: {kind}, signature {name}",
-                        lambda run=run, batch=batch: each(lambda one: run(pictures=one), batch),
+                        lambda run=run, batch=batch: each(lambda one: run(images=one), batch),
                     )
         by_hand = Interpreter(path)
         for of, batch in sets.items():
@@ -94,7 +94,7 @@ def of_tflite(folder, sets, files):
 
 
 def invoke(interpreter, one):
-    """Puts a picture into an interpreter by hand, and takes the answer out."""
+    """Puts an image into an interpreter by hand, and takes the answer out."""
     (taken,), put_out = interpreter.get_input_details(), interpreter.get_output_details()[0]
     if list(taken["shape"]) != list(one.shape):
         interpreter.resize_tensor_input(taken["index"], one.shape)
@@ -105,7 +105,7 @@ def invoke(interpreter, one):
 
 
 def each(call, batch):
-    """Calls a model with one picture after the other."""
+    """Calls a model with one image after the other."""
     answers = [call(batch[i : i + 1]) for i in range(len(batch))]
     if isinstance(answers[0], dict):
         return {key: np.concatenate([one[key] for one in answers]) for key in answers[0]}

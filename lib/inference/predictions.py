@@ -1,4 +1,4 @@
-"""Predictions of a trained run for pictures, one after the other, in bounded memory."""
+"""Predictions of a trained run for images, one after the other, in bounded memory."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from lib.system.prefetching import prefetched
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """The prediction for a picture.
+    """The prediction for an image.
 
     Attributes:
-        read: the picture.
+        read: the image.
         name: of the likeliest class.
         probability: of that class.
         probabilities: of all classes, by name.
@@ -33,16 +33,16 @@ class Prediction:
 
     @property
     def path(self) -> Path:
-        """The picture's file."""
+        """The image's file."""
         return self.read.path
 
 
 def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Iterator[Prediction]:
-    """Predicts pictures, batch by batch, in their order.
+    """Predicts images, batch by batch, in their order.
 
     Args:
         trained: the run.
-        reads: the pictures; none has a fault.
+        reads: the images; none has a fault.
         explain: whether it is to be shown where the classes were seen.
     """
     classify = make_classifier(trained)

@@ -1,4 +1,4 @@
-"""What happens to a picture before the network, as TensorFlow operations for an exported model.
+"""What happens to an image before the network, as TensorFlow operations for an exported model.
 
 The counterpart of `lib.data.decoding`, which training uses. Pixels that are halfway between two
 levels may be rounded the other way there, where the arithmetic is of integers.
@@ -34,26 +34,26 @@ _REST = 2**31 - 1  # more than there can be
 _BYTES = [bytes([value]) for value in range(256)]
 
 
-def resized(pictures: tf.Tensor, size: int) -> tf.Tensor:
-    """Scales pictures to squares as Pillow does: bilinear, antialiased, first in width.
+def resized(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Scales images to squares as Pillow does: bilinear, antialiased, first in width.
 
     Args:
-        pictures: uint8 [n, height, width, 3].
+        images: uint8 [n, height, width, 3].
         size: side of the squares.
 
     Returns:
         float32 [n, size, size, 3], 0 to 255, in whole levels.
     """
-    levels = tf.cast(pictures, tf.float32)
-    for shape in ((tf.shape(pictures)[1], size), (size, size)):
+    levels = tf.cast(images, tf.float32)
+    for shape in ((tf.shape(images)[1], size), (size, size)):
         levels = tf.round(tf.image.resize(levels, shape, antialias=True))
     return levels
 
 
-def resized_by_matrices(picture: tf.Tensor, size: int) -> tf.Tensor:
-    """The same for one picture, uint8 [1, height, width, 3], of what TensorFlow Lite has too."""
-    _, height, width, _ = tf.unstack(tf.shape(picture))
-    levels = tf.cast(picture[0], tf.float32)
+def resized_by_matrices(image: tf.Tensor, size: int) -> tf.Tensor:
+    """The same for one image, uint8 [1, height, width, 3], of what TensorFlow Lite has too."""
+    _, height, width, _ = tf.unstack(tf.shape(image))
+    levels = tf.cast(image[0], tf.float32)
     levels = tf.round(tf.matmul(_triangles(width, size)[tf.newaxis], levels))
     levels = tf.reshape(levels, (height, size * 3))
     levels = tf.round(tf.matmul(_triangles(height, size), levels))
@@ -75,18 +75,18 @@ def _triangles(length: tf.Tensor, size: int) -> tf.Tensor:
 # there is one where work is saved by it; else what is not wanted is computed too, and left out.
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes one picture as `lib.data.decoding.decode` does: upright, and on white.
+    """Decodes one image as `lib.data.decoding.decode` does: upright, and on white.
 
     What a file is, its headers say. TensorFlow's own operations decode it, where they do it as
     Pillow does. Where they do not, they get the part that they do (a BMP and its palette are taken
-    apart here), or the picture is refused.
+    apart here), or the image is refused.
 
     Args:
         data: string scalar, a JPEG, PNG, GIF, BMP or WebP file.
 
     Returns:
-        The picture, uint8 [height, width, 3], and why it is refused, an empty string if it is not.
-        Of a refused picture the pixels mean nothing.
+        The image, uint8 [height, width, 3], and why it is refused, an empty string if it is not.
+        Of a refused image the pixels mean nothing.
 
     Raises:
         tf.errors.OpError: the file is damaged.
@@ -101,33 +101,33 @@ def decoded(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     }
     first = tf.argmax(tf.cast(tf.stack(list(kinds.values())), tf.int32), output_type=tf.int32)
     branches = [functools.partial(kind, data) for kind in kinds]
-    picture, exif, xmp, problem = tf.switch_case(first, branches)
+    image, exif, xmp, problem = tf.switch_case(first, branches)
     orientation, unusual = _orientation(exif, xmp)
-    picture = tf.transpose(picture, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
+    image = tf.transpose(image, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
     across = tf.where(tf.reduce_any(orientation == [2, 3, 6, 7]), -1, 1)
     down = tf.where(tf.reduce_any(orientation == [3, 4, 7, 8]), -1, 1)
-    picture = tf.ensure_shape(picture[::down, ::across], (None, None, 3))
-    return picture, tf.where(problem == "", unusual, problem)
+    image = tf.ensure_shape(image[::down, ::across], (None, None, 3))
+    return image, tf.where(problem == "", unusual, problem)
 
 
 def decoded_and_resized(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes picture files and scales them; one that cannot be read costs the others nothing.
+    """Decodes image files and scales them; one that cannot be read costs the others nothing.
 
     Args:
         files: string [n].
         size: side of the squares.
 
     Returns:
-        The pictures, float32 [n, size, size, 3], of zeros where they are refused, and string [n],
+        The images, float32 [n, size, size, 3], of zeros where they are refused, and string [n],
         why they are; empty for those that are read.
     """
 
     @tf.autograph.experimental.do_not_convert
     def one(number, data):
-        picture, problem = decoded(data)
+        image, problem = decoded(data)
         square = tf.cond(
             problem == "",
-            lambda: tf.ensure_shape(resized(picture[tf.newaxis], size)[0], (size, size, 3)),
+            lambda: tf.ensure_shape(resized(image[tf.newaxis], size)[0], (size, size, 3)),
             lambda: tf.zeros((size, size, 3)),
         )
         return number, square, problem
@@ -146,7 +146,7 @@ def decoded_and_resized(files: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tens
     )
 
 
-# What a file of some kind holds: the picture as it is stored, uint8 [height, width, 3], an EXIF
+# What a file of some kind holds: the image as it is stored, uint8 [height, width, 3], an EXIF
 # block and an XMP text, empty if there are none, and why it is refused, empty if it is not.
 _Contents = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
@@ -156,7 +156,7 @@ def _nothing() -> tf.Tensor:
 
 
 def _of_no_kind(_: tf.Tensor) -> _Contents:
-    problem = tf.constant("not a JPEG, PNG, GIF, BMP or WebP picture")
+    problem = tf.constant("not a JPEG, PNG, GIF, BMP or WebP image")
     return _nothing(), tf.constant(""), tf.constant(""), problem
 
 
@@ -221,8 +221,8 @@ def _jpeg(data: tf.Tensor) -> _Contents:
     marker = tf.where((components == 4) & ~adobe, _ADOBE, b"")
     data = tf.strings.join([_part(data, 0, 2), marker, _part(data, 2)])
     # The accurate transform is what Pillow takes; TensorFlow's own choice is a faster one.
-    picture = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return picture, exif, xmp, tf.constant("")
+    image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    return image, exif, xmp, tf.constant("")
 
 
 def _png(data: tf.Tensor) -> _Contents:
@@ -268,12 +268,12 @@ def _png(data: tf.Tensor) -> _Contents:
     def with_a_clear_level():
         # Compared as Pillow does: by the lowest 8 bits, with what is already of 8 bits.
         low = tf.where(bits == 1, tf.where(levels > 0, 255, 0), tf.cast(levels, tf.int32) % 256)
-        picture = tf.io.decode_png(data, channels=3)
-        hidden = tf.reduce_all(picture == tf.cast(low, tf.uint8), axis=2, keepdims=True)
-        return tf.where(hidden, tf.constant(255, tf.uint8), picture)
+        image = tf.io.decode_png(data, channels=3)
+        hidden = tf.reduce_all(image == tf.cast(low, tf.uint8), axis=2, keepdims=True)
+        return tf.where(hidden, tf.constant(255, tf.uint8), image)
 
     way = tf.where(keyed, 2, tf.where(transparent, 1, 0))
-    picture = tf.switch_case(
+    image = tf.switch_case(
         tf.where((bits == 16) & (colours == 0), 3, way),
         [
             lambda: tf.io.decode_png(data, channels=3),
@@ -282,7 +282,7 @@ def _png(data: tf.Tensor) -> _Contents:
             grey_of_16_bit,
         ],
     )
-    return tf.ensure_shape(picture, (None, None, 3)), exif, xmp, tf.constant("")
+    return tf.ensure_shape(image, (None, None, 3)), exif, xmp, tf.constant("")
 
 
 def _gif(data: tf.Tensor) -> _Contents:
@@ -311,7 +311,7 @@ def _gif(data: tf.Tensor) -> _Contents:
     )
     whole = tf.strings.join([b"\0\0\0\0", _part(data, 6, 4)])
     problem = _first_of(
-        (_number(data, place, 1, "<") != 0x2C, "a GIF without a picture"),
+        (_number(data, place, 1, "<") != 0x2C, "a GIF without an image"),
         (_part(data, place + 1, 8) != whole, "a GIF whose first frame does not fill it"),
         (tf.strings.regex_full_match(data, r"\C*tiff:Orientation\C*"), "a GIF turned by XMP"),
     )
@@ -320,12 +320,12 @@ def _gif(data: tf.Tensor) -> _Contents:
     without = tf.gather(_BYTES, tf.maximum(_number(data, control, 1, "<") - 1, 0))
     whitened = _patched(_patched(data, control, without), palette + 3 * hidden, b"\xff\xff\xff")
     data = tf.where(hidden >= 0, whitened, data)
-    picture = tf.cond(
+    image = tf.cond(
         problem == "",
         lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
         _nothing,
     )
-    return tf.ensure_shape(picture, (None, None, 3)), tf.constant(""), tf.constant(""), problem
+    return tf.ensure_shape(image, (None, None, 3)), tf.constant(""), tf.constant(""), problem
 
 
 def _bmp(data: tf.Tensor) -> _Contents:
@@ -388,9 +388,9 @@ def _bmp(data: tf.Tensor) -> _Contents:
         return _on_white(tf.where((masks == 0) & [False, False, False, True], 255, values))
 
     way = tf.where(bits <= 8, 1, 2)
-    picture = tf.switch_case(tf.where(problem == "", way, 0), [_nothing, by_palette, by_masks])
-    picture = tf.ensure_shape(picture, (None, None, 3))[:: tf.where(down, 1, -1)]
-    return picture, tf.constant(""), tf.constant(""), problem
+    image = tf.switch_case(tf.where(problem == "", way, 0), [_nothing, by_palette, by_masks])
+    image = tf.ensure_shape(image, (None, None, 3))[:: tf.where(down, 1, -1)]
+    return image, tf.constant(""), tf.constant(""), problem
 
 
 def _webp(data: tf.Tensor) -> _Contents:
@@ -418,16 +418,16 @@ def _webp(data: tf.Tensor) -> _Contents:
         # TensorFlow 2.21 writes four channels of an animation whatever it has room for: with the
         # flag for transparency there is room.
         flagged = _patched(data, 20, tf.gather(_BYTES, tf.bitwise.bitwise_or(flags, 16)))
-        picture = tf.io.decode_webp(tf.where(animated, flagged, data), channels=4)[0]
-        alpha = tf.where(transparent, picture[..., 3:], 255)
-        return _on_white(tf.concat([picture[..., :3], alpha], axis=2))
+        image = tf.io.decode_webp(tf.where(animated, flagged, data), channels=4)[0]
+        alpha = tf.where(transparent, image[..., 3:], 255)
+        return _on_white(tf.concat([image[..., :3], alpha], axis=2))
 
-    picture = tf.cond(
+    image = tf.cond(
         transparent | animated,
         of_four_channels,
         lambda: tf.io.decode_webp(data, channels=3)[0],
     )
-    return tf.ensure_shape(picture, (None, None, 3)), exif, xmp, tf.constant("")
+    return tf.ensure_shape(image, (None, None, 3)), exif, xmp, tf.constant("")
 
 
 def _first_of(*cases: tuple[tf.Tensor, tf.Tensor | str]) -> tf.Tensor:
@@ -438,16 +438,16 @@ def _first_of(*cases: tuple[tf.Tensor, tf.Tensor | str]) -> tf.Tensor:
     return told
 
 
-def _on_white(picture: tf.Tensor) -> tf.Tensor:
-    """Lays a picture, integers [height, width, 4], on white, by Pillow's integer arithmetic."""
-    picture = tf.cast(picture, tf.int32)
-    alpha = picture[..., 3:]
-    blend = (picture[..., :3] * alpha + 255 * (255 - alpha) + 128) * 128
+def _on_white(image: tf.Tensor) -> tf.Tensor:
+    """Lays an image, integers [height, width, 4], on white, by Pillow's integer arithmetic."""
+    image = tf.cast(image, tf.int32)
+    alpha = image[..., 3:]
+    blend = (image[..., :3] * alpha + 255 * (255 - alpha) + 128) * 128
     return tf.cast((blend // 256 + blend) // 2**15, tf.uint8)
 
 
 def _orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """How a picture is turned, 1 to 8, by EXIF, or by XMP where that says nothing.
+    """How an image is turned, 1 to 8, by EXIF, or by XMP where that says nothing.
 
     Returns:
         The orientation, int32, and why it is refused; else an empty string.

@@ -1,4 +1,4 @@
-"""Finds the pictures that a user names, and reads them ahead of the network."""
+"""Finds the images that a user names, and reads them ahead of the network."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +20,9 @@ class Read(NamedTuple):
 
     Attributes:
         path: the file.
-        pixels: uint8 [size, size, 3], what the network sees; None if it is no picture.
+        pixels: uint8 [size, size, 3], what the network sees; None if it is no image.
         shown: uint8 [height, width, 3], what people see; None where it was not asked for.
-        fault: why it is no picture; empty if it is one.
+        fault: why it is no image; empty if it is one.
     """
 
     path: Path

@@ -21,7 +21,7 @@ from lib.training.feed import filled_up
 from lib.training.losses import answers
 from lib.training.steps import make_evaluation_step
 
-# Pictures, uint8 [n, size, size, 3], n at most a batch, to their likeliest classes, int32 [n], and
+# Images, uint8 [n, size, size, 3], n at most a batch, to their likeliest classes, int32 [n], and
 # the probabilities of all, float32 [n, classes].
 Classifier = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -50,7 +50,7 @@ class Trained:
     def engine(self) -> Engine:
         """The network, cut where the phase of its weights cuts it.
 
-        So a picture gets the same logits as in the evaluations of that phase, to the last bit.
+        So an image gets the same logits as in the evaluations of that phase, to the last bit.
         """
         return cut(self.network, self.trained_from, self.config.engine, self.config.threads)
 
@@ -138,12 +138,12 @@ def _found(folder: Path, config: Config, checkpoint: str) -> Path:
 
 
 def make_classifier(trained: Trained) -> Classifier:
-    """Builds the function that classifies pictures, as evaluations do to the last bit."""
+    """Builds the function that classifies images, as evaluations do to the last bit."""
     engine = trained.engine()
     step = make_evaluation_step(engine, trained.network)
 
-    def classify(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        features = engine.prefix(filled_up(pictures, trained.config.batch_size))
-        return answers(step(features)[: len(pictures)])
+    def classify(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        features = engine.prefix(filled_up(images, trained.config.batch_size))
+        return answers(step(features)[: len(images)])
 
     return classify

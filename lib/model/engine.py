@@ -2,7 +2,7 @@
 
 The network is cut in front of the block of its first trained layer, where a single tensor passes, a
 seventh of the size of what passes inside of a block. What lies below, the prefix, is a fixed
-function of the pictures; what lies above, the suffix, is what the training step differentiates.
+function of the images; what lies above, the suffix, is what the training step differentiates.
 
 Two engines compute the same to within rounding: "plain" runs Keras' layers as they are, "auto"
 folds the batch normalisation and gives the prefix to the fastest executor on the device at hand.
@@ -22,7 +22,7 @@ from lib.model.network import Network, as_network_input
 
 Part = Callable[[tf.Tensor], tf.Tensor]
 
-# From this layer on, a feature map is a sixteenth as wide as the picture.
+# From this layer on, a feature map is a sixteenth as wide as the image.
 _NARROW = "block_7_expand"
 
 
@@ -31,9 +31,9 @@ class Engine:
     """A network cut in two.
 
     Attributes:
-        prefix: pictures, float32 or uint8 [n, size, size, 3], 0 to 255, to features. Called outside
+        prefix: images, float32 or uint8 [n, size, size, 3], 0 to 255, to features. Called outside
             of a graph, by any number of threads at once.
-        signature: shape and type of the features, the number of pictures left open.
+        signature: shape and type of the features, the number of images left open.
         suffix: features to pooled features, float32 [n, channels]. Called inside a `tf.function`;
             differentiable in the trained layers' variables.
     """
@@ -56,8 +56,8 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
     first = None if trained_from is None else _block_start(backbone, trained_from)
     wide, narrow, above = (_plain if kind == "plain" else _folded)(backbone, first)
 
-    def begin(pictures: tf.Tensor) -> tf.Tensor:
-        return wide(as_network_input(pictures))
+    def begin(images: tf.Tensor) -> tf.Tensor:
+        return wide(as_network_input(images))
 
     def end(features: tf.Tensor) -> tf.Tensor:
         # With the whole backbone frozen, pooling is frozen too, and its output far smaller.
@@ -71,10 +71,8 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
         begun = _graph(begin, tf.TensorSpec((1, *backbone.input_shape[1:])))
         ended = _graph(end, _any_number_of(begun))
         return Engine(interpreted(begun, ended, threads), _any_number_of(ended), suffix)
-    graph = _graph(lambda pictures: end(begin(pictures)), tf.TensorSpec(backbone.input_shape))
-    return Engine(
-        lambda pictures: graph(tf.cast(pictures, tf.float32)), _any_number_of(graph), suffix
-    )
+    graph = _graph(lambda images: end(begin(images)), tf.TensorSpec(backbone.input_shape))
+    return Engine(lambda images: graph(tf.cast(images, tf.float32)), _any_number_of(graph), suffix)
 
 
 def _graph(part: Part, taken: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
@@ -82,7 +80,7 @@ def _graph(part: Part, taken: tf.TensorSpec) -> tf.types.experimental.ConcreteFu
 
 
 def _any_number_of(graph: tf.types.experimental.ConcreteFunction) -> tf.TensorSpec:
-    """What a graph puts out, for any number of pictures."""
+    """What a graph puts out, for any number of images."""
     features = graph.structured_outputs
     return tf.TensorSpec((None, *features.shape[1:]), features.dtype)
 
@@ -102,7 +100,7 @@ def _plain(backbone: keras.Model, first: int | None) -> tuple[Part, Part, Part]:
         border = backbone.layers[first].input
         lower, upper = keras.Model(backbone.input, border), keras.Model(border, backbone.output)
     return (
-        lambda pictures: lower(pictures, training=False),
+        lambda images: lower(images, training=False),
         lambda features: features,
         lambda features: upper(features, training=False),
     )

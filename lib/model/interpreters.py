@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from lib.system.runtime import quietly, release_memory
 
-_TOGETHER = 8  # pictures at most whose narrow feature maps are computed at once
+_TOGETHER = 8  # images at most whose narrow feature maps are computed at once
 
 
 def interpreted(
@@ -20,18 +20,18 @@ def interpreted(
 ) -> Callable[[np.ndarray | tf.Tensor], tf.Tensor]:
     """Two graphs in a row, run by LiteRT's XNNPACK, which is faster than TensorFlow.
 
-    Wide feature maps are computed picture by picture, as they then stay in the processor's cache;
-    narrow ones of some pictures at once, as there the weights are larger than the maps. Each group
-    of pictures is on one thread, so that no thread waits for another within a layer. What comes out
-    for a picture depends on it alone.
+    Wide feature maps are computed image by image, as they then stay in the processor's cache;
+    narrow ones of some images at once, as there the weights are larger than the maps. Each group
+    of images is on one thread, so that no thread waits for another within a layer. What comes out
+    for an image depends on it alone.
 
     Args:
-        wide: a picture [1, ...] to its feature map.
+        wide: an image [1, ...] to its feature map.
         narrow: such feature maps [n, ...] to features.
         threads: processor threads.
 
     Returns:
-        Pictures [n, ...] to features; to be called by any number of threads at once.
+        Images [n, ...] to features; to be called by any number of threads at once.
     """
     idle: SimpleQueue[list[Interpreter]] = SimpleQueue()
     with quietly():
@@ -46,18 +46,18 @@ def interpreted(
     # time, and training waits for them.
     workers = ThreadPoolExecutor(threads, "interpreter")
 
-    def compute(pictures: np.ndarray) -> np.ndarray:
+    def compute(images: np.ndarray) -> np.ndarray:
         pair = first, second = idle.get()  # never waits: there is a pair for each worker
         try:
-            maps = [_run(first, picture[np.newaxis]) for picture in pictures]
+            maps = [_run(first, image[np.newaxis]) for image in images]
             return _run(second, np.concatenate(maps))
         finally:
             idle.put(pair)
 
-    def features(pictures: np.ndarray | tf.Tensor) -> tf.Tensor:
-        pictures = np.asarray(pictures)
-        size = min(_TOGETHER, max(1, len(pictures) // threads))  # something for each thread
-        groups = [pictures[start : start + size] for start in range(0, len(pictures), size)]
+    def features(images: np.ndarray | tf.Tensor) -> tf.Tensor:
+        images = np.asarray(images)
+        size = min(_TOGETHER, max(1, len(images) // threads))  # something for each thread
+        groups = [images[start : start + size] for start in range(0, len(images), size)]
         return tf.constant(np.concatenate(list(workers.map(compute, groups))))
 
     return features

@@ -16,7 +16,7 @@ class Network:
         backbone: MobileNetV2 without top: [n, size, size, 3] in [-1, 1] to a feature map.
         pool: the feature map to pooled features [n, channels].
         head: the dense layer: pooled features [n, channels] to logits [n, 1] or [n, classes].
-        model: the whole, for saving and for use: pictures [n, size, size, 3], 0 to 255, to logits.
+        model: the whole, for saving and for use: images [n, size, size, 3], 0 to 255, to logits.
     """
 
     backbone: keras.Model
@@ -42,7 +42,7 @@ def build_backbone(image_size: int, alpha: float) -> keras.Model:
     """The backbone without top, with random weights.
 
     Args:
-        image_size: pixels; the pictures are square.
+        image_size: pixels; the images are square.
         alpha: width multiplier.
     """
     return keras.applications.MobileNetV2(
@@ -69,16 +69,16 @@ def build(backbone: keras.Model, classes: int, dropout: float, seed: int) -> Net
         kernel_initializer=keras.initializers.GlorotUniform(seed),
         name="logits",
     )
-    pictures = keras.Input(backbone.input_shape[1:], name="pictures")
-    features = backbone(as_network_input(pictures), training=False)
+    images = keras.Input(backbone.input_shape[1:], name="pictures")
+    features = backbone(as_network_input(images), training=False)
     pool = keras.layers.GlobalAveragePooling2D()
     logits = _logits(head, keras.layers.Dropout(dropout), pool(features))
-    return Network(backbone, pool, head, keras.Model(pictures, logits, name="thaw"))
+    return Network(backbone, pool, head, keras.Model(images, logits, name="thaw"))
 
 
-def as_network_input(pictures):
-    """Scales pictures from 0..255 to the [-1, 1] that MobileNetV2 was trained on."""
-    return pictures * (1 / 127.5) - 1.0
+def as_network_input(images):
+    """Scales images from 0..255 to the [-1, 1] that MobileNetV2 was trained on."""
+    return images * (1 / 127.5) - 1.0
 
 
 def weights_sha256(variables: Iterable[tf.Variable | keras.Variable]) -> str:

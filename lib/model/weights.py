@@ -72,7 +72,7 @@ def fetch(weights: str, alpha: float, size: int, progress: Progress) -> Path | N
     Args:
         weights: "imagenet", "drawn", "none", or the path of a weight file without top.
         alpha: width multiplier of the backbone.
-        size: of the pictures, in pixels.
+        size: of the images, in pixels.
         progress: how a download is reported.
 
     Raises:

@@ -23,7 +23,7 @@ from lib.reporting.plots import (
     GREY,
     VERMILLION,
     confusion,
-    draw_picture,
+    draw_image,
     families,
     new_figure,
     prediction_grid,
@@ -36,7 +36,7 @@ from lib.reporting.result import wilson_interval
 COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
 STYLES = ("-", "--", "-.", ":")
 GALLERY, GALLERY_COLUMNS = 9, 3
-_SHOWN = 16  # pictures in the grid of predictions
+_SHOWN = 16  # images in the grid of predictions
 _LEGEND_COLUMNS = 3
 
 
@@ -63,10 +63,10 @@ def figures(predictions: Predictions, explain: Explain) -> Iterator[tuple[str, F
         ("mistakes", "The surest mistakes", predictions.worst_mistakes(GALLERY)),
         ("least_certain", "The least certain predictions", predictions.least_certain(GALLERY)),
     ):
-        pictures = predictions.pixels(positions)
-        heatmaps = explain(pictures, predictions.predicted[positions])
+        images = predictions.pixels(positions)
+        heatmaps = explain(images, predictions.predicted[positions])
         title += ", and what spoke for them (Grad-CAM)"
-        yield name, gallery(title, pictures, heatmaps, *predictions.words(positions))
+        yield name, gallery(title, images, heatmaps, *predictions.words(positions))
 
 
 def roc(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure | None:
@@ -139,12 +139,12 @@ def reliability(labels: np.ndarray, predicted: np.ndarray, probabilities: np.nda
     axes.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
     reach = np.abs(np.transpose(bounds) - y)
     axes.errorbar(x, y, reach, fmt="none", ecolor=BLUE, capsize=3, label="95 % interval")
-    axes.scatter(x, y, 20 + 180 * counts / counts.max(), color=BLUE, label="pictures of a bin")
+    axes.scatter(x, y, 20 + 180 * counts / counts.max(), color=BLUE, label="images of a bin")
     axes.set_ylim(-0.03, 1.05)
     axes.set_ylabel("accuracy", fontsize=11)
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     below.stairs(found.count, edges, fill=True, color=BLUE, alpha=0.6)
-    below.set_ylabel("pictures", fontsize=11)
+    below.set_ylabel("images", fontsize=11)
     for each in (axes, below):
         # The likeliest of k classes has a probability of 1/k at least.
         each.set_xlim(1 / probabilities.shape[1] - 0.02, 1.03)
@@ -156,30 +156,30 @@ def reliability(labels: np.ndarray, predicted: np.ndarray, probabilities: np.nda
 
 def gallery(
     title: str,
-    pictures: np.ndarray,
+    images: np.ndarray,
     heatmaps: np.ndarray,
     true_names: Sequence[str],
     predicted_names: Sequence[str],
     probabilities: Sequence[float],
 ) -> Figure:
-    """Pictures, each with a heat map of what spoke for the predicted class next to it.
+    """Images, each with a heat map of what spoke for the predicted class next to it.
 
     Args:
         title: of the figure.
-        pictures: uint8 [n, size, size, 3]; may be none at all.
+        images: uint8 [n, size, size, 3]; may be none at all.
         heatmaps: float [n, h, w], 0 to 1.
-        true_names: the class of each picture.
+        true_names: the class of each image.
         predicted_names: the class predicted for each.
         probabilities: of the predicted class, in [0, 1].
     """
-    rows = math.ceil(len(pictures) / GALLERY_COLUMNS)
+    rows = math.ceil(len(images) / GALLERY_COLUMNS)
     figure = new_figure(0.5 + 1.8 * max(rows, 0.5))
     figure.suptitle(title, fontsize=13)
     if not rows:
         figure.text(0.5, 0.3, "none", ha="center", fontsize=13, color=GREY)
-    for index, pair in enumerate(map(side_by_side, pictures, heatmaps)):
+    for index, pair in enumerate(map(side_by_side, images, heatmaps)):
         axes = figure.add_subplot(rows, GALLERY_COLUMNS, 1 + index)
-        draw_picture(axes, pair)
+        draw_image(axes, pair)
         true, predicted = true_names[index], predicted_names[index]
         axes.set_title(
             f"{shown(predicted, 20)} {percent(probabilities[index], 1)}\ntrue: {shown(true, 24)}",
@@ -191,18 +191,18 @@ def gallery(
     return figure
 
 
-def side_by_side(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A picture, and it again under its heat map.
+def side_by_side(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """An image, and it again under its heat map.
 
     Args:
-        picture: uint8 [size, size, 3].
+        image: uint8 [size, size, 3].
         heat: float [h, w], 0 to 1.
 
     Returns:
         uint8 [size, 2 size + 4, 3].
     """
-    gap = np.full((len(picture), 4, 3), 255, np.uint8)
-    return np.concatenate([picture, gap, overlay(picture, heat)], axis=1)
+    gap = np.full((len(image), 4, 3), 255, np.uint8)
+    return np.concatenate([image, gap, overlay(image, heat)], axis=1)
 
 
 def _curves(labels, probabilities, classes, curve, area) -> list[tuple[str, Curve]]:

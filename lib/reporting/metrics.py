@@ -53,14 +53,14 @@ def metrics(
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How many pictures of class `row` were taken for class `column`, int64 [classes, classes]."""
+    """How many images of class `row` were taken for class `column`, int64 [classes, classes]."""
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels, predicted), 1)
     return counts
 
 
 def per_class(counts: np.ndarray) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each class, and how many pictures it has.
+    """Precision, recall and F1 of each class, and how many images it has.
 
     Args:
         counts: the confusion matrix, int [classes, classes].
@@ -165,10 +165,10 @@ def calibration(correct: np.ndarray, confidence: np.ndarray) -> Calibration:
 
 
 class McNemar(NamedTuple):
-    """Two classifiers on the same pictures.
+    """Two classifiers on the same images.
 
     Attributes:
-        only_first: how many pictures the first alone classifies correctly.
+        only_first: how many images the first alone classifies correctly.
         only_second: how many the second alone does.
         p_value: how likely counts at least as uneven are if the two are equally good.
     """
@@ -179,14 +179,14 @@ class McNemar(NamedTuple):
 
 
 def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> McNemar:
-    """McNemar's test in its exact form: two-sided, binomial, on the pictures where the two differ.
+    """McNemar's test in its exact form: two-sided, binomial, on the images where the two differ.
 
     Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
     percentages", Psychometrika 12, 1947.
 
     Args:
         first_correct: bool [n].
-        second_correct: bool [n], on the same pictures in the same order.
+        second_correct: bool [n], on the same images in the same order.
     """
     only_first = int(np.sum(first_correct & ~second_correct))
     only_second = int(np.sum(second_correct & ~first_correct))

@@ -45,15 +45,15 @@ _OTHER_FONTS = (
 _NO_NUMBERS_ABOVE = 20  # classes: beyond, the numbers of a confusion matrix are too small to read.
 
 
-def training_samples(pictures: np.ndarray, names: Sequence[str]) -> Figure:
-    """A grid of training pictures with their classes.
+def training_samples(images: np.ndarray, names: Sequence[str]) -> Figure:
+    """A grid of training images with their classes.
 
     Args:
-        pictures: uint8 [n, height, width, 3], n >= 1.
-        names: the class of each picture, n of them.
+        images: uint8 [n, height, width, 3], n >= 1.
+        names: the class of each image, n of them.
     """
-    figure, cells = _grid(pictures, extra_lines=1)
-    figure.suptitle("Training pictures", fontsize=13)
+    figure, cells = _grid(images, extra_lines=1)
+    figure.suptitle("Training images", fontsize=13)
     for axes, name in zip(cells, names, strict=True):
         axes.set_title(shown(name, letters(axes)), fontsize=10, family=families())
     return figure
@@ -62,7 +62,7 @@ def training_samples(pictures: np.ndarray, names: Sequence[str]) -> Figure:
 def augmentation(
     images: np.ndarray, targets: np.ndarray, classes: Sequence[str], operations: str
 ) -> Figure:
-    """A grid of augmented pictures with their targets, such as "cats 0.7, dogs 0.3".
+    """A grid of augmented images with their targets, such as "cats 0.7, dogs 0.3".
 
     Args:
         images: uint8 [n, height, width, 3], n >= 1.
@@ -160,24 +160,24 @@ def _span(losses: np.ndarray) -> tuple[float, float]:
 
 
 def prediction_grid(
-    pictures: np.ndarray,
+    images: np.ndarray,
     true_names: Sequence[str],
     predicted_names: Sequence[str],
     probabilities: Sequence[float],
 ) -> Figure:
-    """A grid of pictures with the predicted class and its probability, and the true class below.
+    """A grid of images with the predicted class and its probability, and the true class below.
 
     A wrong prediction has a cross and a thick frame besides another colour.
 
     Args:
-        pictures: uint8 [n, height, width, 3], n >= 1.
-        true_names: the class of each picture.
+        images: uint8 [n, height, width, 3], n >= 1.
+        true_names: the class of each image.
         predicted_names: the class predicted for each.
         probabilities: of the predicted class, in [0, 1].
     """
-    figure, cells = _grid(pictures, extra_lines=2)
+    figure, cells = _grid(images, extra_lines=2)
     right = sum(a == b for a, b in zip(true_names, predicted_names, strict=True))
-    figure.suptitle(f"Predictions: {right} of {len(pictures)} correct", fontsize=13)
+    figure.suptitle(f"Predictions: {right} of {len(images)} correct", fontsize=13)
     for axes, true, predicted, probability in zip(
         cells, true_names, predicted_names, probabilities, strict=True
     ):
@@ -197,18 +197,18 @@ def prediction_grid(
 
 
 def classified(
-    pictures: np.ndarray, names: Sequence[str], probabilities: Sequence[float], total: int
+    images: np.ndarray, names: Sequence[str], probabilities: Sequence[float], total: int
 ) -> Figure:
-    """A grid of pictures with the predicted class of each and its probability.
+    """A grid of images with the predicted class of each and its probability.
 
     Args:
-        pictures: uint8 [n, height, width, 3], n >= 1.
-        names: the predicted class of each picture.
+        images: uint8 [n, height, width, 3], n >= 1.
+        names: the predicted class of each image.
         probabilities: of that class, in [0, 1].
-        total: how many pictures there were, of which these are the first.
+        total: how many images there were, of which these are the first.
     """
-    figure, cells = _grid(pictures, extra_lines=1)
-    some = f"the first {len(pictures)} of {total} pictures" if total > len(pictures) else ""
+    figure, cells = _grid(images, extra_lines=1)
+    some = f"the first {len(images)} of {total} images" if total > len(images) else ""
     figure.suptitle(f"Predictions{some and ': '}{some}", fontsize=13)
     for axes, name, probability in zip(cells, names, probabilities, strict=True):
         how_sure = percent(probability)
@@ -224,12 +224,12 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     classes the colour stands alone.
 
     Args:
-        counts: int [k, k], how many pictures of class `row` were taken for class `column`.
+        counts: int [k, k], how many images of class `row` were taken for class `column`.
         classes: the k class names.
     """
     counts = np.asarray(counts)
     k = len(classes)
-    # A class without a single picture has a row of zeros rather than of 0/0.
+    # A class without a single image has a row of zeros rather than of 0/0.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     numbers = k <= _NO_NUMBERS_ABOVE
     figure = new_figure(4.8 if k <= 3 else 7.0)
@@ -306,20 +306,20 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
 
 
-def _grid(pictures: np.ndarray, extra_lines: int) -> tuple[Figure, list[Axes]]:
-    """Draws the pictures as near to a square of cells as they go, with room for titles."""
-    columns = math.ceil(math.sqrt(len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
+def _grid(images: np.ndarray, extra_lines: int) -> tuple[Figure, list[Axes]]:
+    """Draws the images as near to a square of cells as they go, with room for titles."""
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
     figure = new_figure(0.5 + rows * (WIDTH / columns + 0.2 * extra_lines))
-    cells = [figure.add_subplot(rows, columns, 1 + index) for index in range(len(pictures))]
-    for axes, picture in zip(cells, pictures, strict=True):
-        draw_picture(axes, picture)
+    cells = [figure.add_subplot(rows, columns, 1 + index) for index in range(len(images))]
+    for axes, image in zip(cells, images, strict=True):
+        draw_image(axes, image)
     return figure, cells
 
 
-def draw_picture(axes: Axes, picture: np.ndarray) -> None:
-    """Draws a picture, uint8 [height, width, 3], without ticks and frame."""
-    axes.imshow(picture, interpolation="bicubic")
+def draw_image(axes: Axes, image: np.ndarray) -> None:
+    """Draws an image, uint8 [height, width, 3], without ticks and frame."""
+    axes.imshow(image, interpolation="bicubic")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 

@@ -22,7 +22,7 @@ from lib.runs.history import Epoch, phase_starts
 from lib.system.progress import duration
 
 REPORT = "report.html"
-_GALLERY = 12  # pictures in each gallery
+_GALLERY = 12  # images in each gallery
 _MATRIX_CLASSES = 20  # up to so many, the confusion matrix is shown whole
 _STYLE = Path(__file__).with_suffix(".css")
 
@@ -45,7 +45,7 @@ def html(
         result: what `result.json` holds.
         predictions: the test set.
         explain: where the network saw a class.
-        augmentation: the figure of augmented training pictures; left out where there is none.
+        augmentation: the figure of augmented training images; left out where there is none.
     """
     flags, facts, test = run["flags"], run["facts"], result["test"]
     title = Path(flags["workdir"]).name
@@ -56,7 +56,7 @@ def html(
         f"{' and more' if len(facts['classes']) > 12 else ''}; {result['epoch']} epochs,"
         f" {result['step']:,} steps</p>",
         f'<p class="lead"><strong>{test["accuracy"] * 100:.1f} %</strong> of {test["count"]:,} test'
-        f" pictures right (95 % interval {low * 100:.1f} to {high * 100:.1f} %), with the"
+        f" images right (95 % interval {low * 100:.1f} to {high * 100:.1f} %), with the"
         f" {'averaged weights' if flags.get('ema') else 'weights'}"
         f" of epoch {result['best']['epoch']}, the best on the validation set</p>",
         _section("Curves", _curves(history)),
@@ -101,7 +101,7 @@ def _curves(history: Sequence[Epoch]) -> str:
         x_range = (0, max(1, *epochs))
         charts.append(line_chart(quantity.capitalize(), "epoch", series, x_range, marks=marks))
     key = (
-        '<p class="soft"><span class="key first"></span>training (augmented pictures, with dropout)'
+        '<p class="soft"><span class="key first"></span>training (augmented images, with dropout)'
         ' &emsp; <span class="key second"></span>validation</p>'
     )
     return f'{key}<div class="pair">{"".join(charts)}</div>'
@@ -116,7 +116,7 @@ def _results(result: Mapping[str, Any]) -> str:
         ("test, weights of the best epoch", test),
     ]
     accuracies = _table(
-        ("", "accuracy", "95 % interval", "loss", "pictures"),
+        ("", "accuracy", "95 % interval", "loss", "images"),
         (
             (
                 name,
@@ -135,7 +135,7 @@ def _results(result: Mapping[str, Any]) -> str:
     )
     figures = ("precision", "recall", "f1", "roc_auc", "pr_auc")
     classes = _table(
-        ("class", *map(_title, figures), "pictures"),
+        ("class", *map(_title, figures), "images"),
         (
             (name, *(_number(row[figure]) for figure in figures), f"{row['count']:,}")
             for name, row in test["per_class"].items()
@@ -156,7 +156,7 @@ def _confusion(classes: Sequence[str], test: Mapping[str, Any]) -> str:
         ]
         pairs.sort(key=lambda pair: -pair[0])
         return _table(
-            ("true class, taken for", "pictures"),
+            ("true class, taken for", "images"),
             ((f"{true}, {predicted}", str(count)) for count, true, predicted in pairs[:20]),
         )
     head = "".join(f"<th>{escape(name)}</th>" for name in classes)
@@ -207,34 +207,34 @@ def _trust(predictions: Predictions) -> str:
 def _gallery(predictions: Predictions, positions: np.ndarray, explain: Explain) -> str:
     if not len(positions):
         return "<p>None.</p>"
-    pictures = predictions.pixels(positions)
-    heatmaps = explain(pictures, predictions.predicted[positions])
+    images = predictions.pixels(positions)
+    heatmaps = explain(images, predictions.predicted[positions])
     tiles = []
-    for position, picture, heat, true, predicted, certainty in zip(
-        positions, pictures, heatmaps, *predictions.words(positions), strict=True
+    for position, image, heat, true, predicted, certainty in zip(
+        positions, images, heatmaps, *predictions.words(positions), strict=True
     ):
         style = "right" if true == predicted else "wrong"
         name = predictions.names[position]
         tiles.append(
-            f'<figure><img src="{_jpeg(side_by_side(picture, heat))}" loading="lazy"'
+            f'<figure><img src="{_jpeg(side_by_side(image, heat))}" loading="lazy"'
             f' alt="{_safe(name)}"><figcaption><span class="{style}">{_safe(predicted)}'
             f" {_safe(percent(certainty, 1))}</span>, true: {_safe(true)}<br>{_safe(name)}"
             "</figcaption></figure>"
         )
     note = (
-        '<p class="soft">Left the picture as the network gets it, right what spoke for the'
+        '<p class="soft">Left the image as the network gets it, right what spoke for the'
         " predicted class (Grad-CAM)</p>"
     )
     return f'{note}<div class="tiles">{"".join(tiles)}</div>'
 
 
 def _run(flags: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    splits = ", ".join(f"{count:,} for {part}" for part, count in facts["pictures"].items())
+    splits = ", ".join(f"{count:,} for {part}" for part, count in facts["images"].items())
     changed = [(setting(name), value) for name, value in not_default(flags).items()]
     all_flags = [(setting(name), written(value)) for name, value in flags.items()]
     every = _table(("flag", "value"), all_flags, numbers=False)
     return (
-        f"<p>{escape(flags['dataset'])}: {splits} pictures.</p>"
+        f"<p>{escape(flags['dataset'])}: {splits} images.</p>"
         f"{_table(('flag, where not the default', 'value'), changed, numbers=False)}"
         f"<details><summary>All flags</summary>{every}</details>"
     )
@@ -254,13 +254,13 @@ def _layers(phase: str, rows: Sequence[Row]) -> str:
 
 
 def _augmentation(flags: Mapping[str, Any], figure: Path | None) -> str:
-    """How training pictures were varied, and the first of them."""
+    """How training images were varied, and the first of them."""
     how = f"<p><code>{_safe(setting('augment', flags['augment']))}</code></p>"
     if figure is None or not figure.is_file():
         return how
     with Image.open(figure) as image:
         pixels = np.asarray(image.convert("RGB").reduce(2))
-    return f'{how}<img src="{_jpeg(pixels)}" loading="lazy" alt="augmented training pictures">'
+    return f'{how}<img src="{_jpeg(pixels)}" loading="lazy" alt="augmented training images">'
 
 
 def _speed(result: Mapping[str, Any]) -> str:

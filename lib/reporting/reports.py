@@ -87,26 +87,26 @@ class Reports:
         with self._tolerant("the histograms"):
             self._summaries.histograms("train", values, step)
 
-    def has_pictures(self, name: str, step: int, split: str = "train") -> bool:
-        """Whether `pictures` has kept the figure of that name and step, at this start or before."""
+    def has_images(self, name: str, step: int, split: str = "train") -> bool:
+        """Whether `images` has kept the figure of that name and step, at this start or before."""
         return self._plot(name).is_file() and self._summaries.has(split, name, step)
 
-    def pictures(self, name: str, figure: Figure, step: int, split: str = "train") -> None:
+    def images(self, name: str, figure: Figure, step: int, split: str = "train") -> None:
         """Keeps a figure as `plots/<name>.png` and in TensorBoard."""
         with self._tolerant(f"the plot {name}"):
             image = plots.rendered(figure)
             plots.write(image, self._plot(name))
-            self._summaries.picture(split, name, plots.halved(image), step)
+            self._summaries.image(split, name, plots.halved(image), step)
 
     def validated(self, predictions: Predictions, step: int) -> None:
-        """Shows predictions for validation pictures: for a fixed few, and the worst mistakes."""
+        """Shows predictions for validation images: for a fixed few, and the worst mistakes."""
         with self._tolerant("the summaries"):
             for tag, positions in (
                 ("predictions", predictions.first(SHOWN)),
                 ("mistakes", predictions.worst_mistakes(SHOWN)),
             ):
                 drawn = tiles(predictions.pixels(positions), *predictions.words(positions))
-                self._summaries.picture("validation", tag, drawn, step)
+                self._summaries.image("validation", tag, drawn, step)
             self._precision_recall("validation", predictions, step)
 
     def epoch(self, history: Sequence[Epoch], last_epoch: int, skipped: int) -> None:
@@ -125,7 +125,7 @@ class Reports:
             self._reopen(row.step)
             for each in history:  # those that are there already are not written twice
                 self._curves(each)
-        self.pictures("curves", plots.curves(history), row.step)
+        self.images("curves", plots.curves(history), row.step)
         self.flush()
 
     def test(self, predictions: Predictions, figures: Mapping[str, Any], step: int) -> None:

@@ -43,7 +43,7 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
 
 
 def write_predictions(path: Path, rows: Iterable[tuple[str, str, str, float]]) -> None:
-    """Writes one row per picture as CSV: file, true class, predicted class, probability.
+    """Writes one row per image as CSV: file, true class, predicted class, probability.
 
     Args:
         path: the CSV file to write.

@@ -1,4 +1,4 @@
-"""Summaries for TensorBoard: curves, pictures and texts, without a seam where a run has stopped."""
+"""Summaries for TensorBoard: curves, images and texts, without a seam where a run has stopped."""
 
 import contextlib
 import io
@@ -107,10 +107,10 @@ class Summaries:
                 if self._is_new(split, tag, step):
                     tf.summary.scalar(tag, value)
 
-    def picture(self, split: str, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Adds a picture, uint8 [height, width, 3].
+    def image(self, split: str, tag: str, pixels: np.ndarray, step: int) -> None:
+        """Adds an image, uint8 [height, width, 3].
 
-        In the form of `tf.summary.image`, which compresses so hard that a picture takes 0.2 s.
+        In the form of `tf.summary.image`, which compresses so hard that an image takes 0.2 s.
         """
         if self._is_new(split, tag, step):
             height, width, _ = pixels.shape
@@ -133,7 +133,7 @@ class Summaries:
         """Adds a precision-recall curve.
 
         Args:
-            split: the pictures' split.
+            split: the images' split.
             positive: bool, of any shape.
             scores: float of that shape, in [0, 1].
             description: what counts as positive, shown on demand.

@@ -1,4 +1,4 @@
-"""Predictions for a few pictures as tiles that are cheap enough for each epoch.
+"""Predictions for a few images as tiles that are cheap enough for each epoch.
 
 Pillow draws it in a few milliseconds, a hundredth of what a matplotlib figure takes.
 """
@@ -18,34 +18,34 @@ _SIDE, _LINE, _GAP = 128, 15, 4  # pixels
 
 
 def tiles(
-    pictures: np.ndarray,
+    images: np.ndarray,
     true_names: Sequence[str],
     predicted_names: Sequence[str],
     probabilities: Sequence[float],
 ) -> np.ndarray:
-    """Pictures in rows of four, each with the predicted class, its probability and the true class.
+    """Images in rows of four, each with the predicted class, its probability and the true class.
 
     A wrong prediction has a thick frame and a cross besides another colour.
 
     Args:
-        pictures: uint8 [n, size, size, 3]; may be none at all.
-        true_names: the class of each picture.
+        images: uint8 [n, size, size, 3]; may be none at all.
+        true_names: the class of each image.
         predicted_names: the class predicted for each.
         probabilities: of the predicted class, in [0, 1].
 
     Returns:
-        uint8 [height, width, 3], with room for eight pictures at least, so that a series of them
+        uint8 [height, width, 3], with room for eight images at least, so that a series of them
         does not jump.
     """
-    rows = -(-max(SHOWN, len(pictures)) // COLUMNS)
+    rows = -(-max(SHOWN, len(images)) // COLUMNS)
     width, height = _SIDE + _GAP, _SIDE + 2 * _LINE + 2 * _GAP
     canvas = Image.new("RGB", (COLUMNS * width, rows * height), "white")
     pen = ImageDraw.Draw(canvas)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         left, top = index % COLUMNS * width, index // COLUMNS * height
         true, predicted = true_names[index], predicted_names[index]
         sign, colour = ("✓", BLUE) if true == predicted else ("✗", VERMILLION)
-        tile = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+        tile = Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
         canvas.paste(tile, (left, top))
         if true != predicted:
             box = (left, top, left + _SIDE - 1, top + _SIDE - 1)

@@ -23,12 +23,12 @@ from lib.system.runtime import cores, provenance
 CONFIG = "config.json"
 _LOCK = ".lock"
 _SKIPPED = "skipped.csv"
-_PICTURES = "pictures.csv"
+_IMAGES = "images.csv"
 _LEAKS = "leaks.csv"
 _CONFLICTS = "conflicts.csv"
 _PAIRS_SAID = 10  # of each kind; the files have all of them
 # What may be there before a run has begun: a start that was killed may have left it.
-_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _PICTURES, "find_rate"}
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _IMAGES, "find_rate"}
 
 
 @contextlib.contextmanager
@@ -213,16 +213,16 @@ def require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> N
 
 
 _LISTED = ("split", "file", "sha256")
-_NAMED = 3  # of pictures of a kind, in a message
+_NAMED = 3  # of images of a kind, in a message
 
 
-def list_pictures(folder: Path, dataset: Dataset) -> None:
-    """Writes down which picture is in which split, for `require_same_pictures`."""
-    write_csv(folder / _PICTURES, _LISTED, dataset.listed)
+def list_images(folder: Path, dataset: Dataset) -> None:
+    """Writes down which image is in which split, for `require_same_images`."""
+    write_csv(folder / _IMAGES, _LISTED, dataset.listed)
 
 
-def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None:
-    """Compares the pictures that are there with those that the run was trained on.
+def require_same_images(folder: Path, before: Saved, dataset: Dataset) -> None:
+    """Compares the images that are there with those that the run was trained on.
 
     Raises:
         UserError: they differ; the message says which, and how.
@@ -230,9 +230,9 @@ def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None
     if dataset.sha256 == before.facts["data_sha256"]:
         return
     require_same(folder, before.facts, {"classes": list(dataset.classes)})
-    then = _pictures_of(folder, before)
+    then = _images_of(folder, before)
     if then is None:
-        found = f"which ones is not known, as {_PICTURES} there is missing or damaged"
+        found = f"which ones is not known, as {_IMAGES} there is missing or damaged"
     else:
         found = "; ".join(
             f"{kind}: {', '.join(map(repr, names[:_NAMED]))}"
@@ -241,15 +241,15 @@ def require_same_pictures(folder: Path, before: Saved, dataset: Dataset) -> None
             if names
         )
     raise UserError(
-        f"{setting('workdir', folder)} holds a run of other pictures than there are now ({found}):"
+        f"{setting('workdir', folder)} holds a run of other images than there are now ({found}):"
         f" restore them, or give another {setting('workdir')}"
     )
 
 
-def _pictures_of(folder: Path, before: Saved) -> dict[str, tuple[str, str]] | None:
-    """Split and digest of each picture of a run, by its name; None where that is not known."""
+def _images_of(folder: Path, before: Saved) -> dict[str, tuple[str, str]] | None:
+    """Split and digest of each image of a run, by its name; None where that is not known."""
     try:
-        with open(folder / _PICTURES, encoding="utf-8", newline="") as file:
+        with open(folder / _IMAGES, encoding="utf-8", newline="") as file:
             _, *listed = [tuple(row) for row in csv.reader(file)]
         whole = fingerprint(listed) == before.facts["data_sha256"]
     except (OSError, ValueError, csv.Error):
@@ -258,7 +258,7 @@ def _pictures_of(folder: Path, before: Saved) -> dict[str, tuple[str, str]] | No
 
 
 def _changes(then: dict[str, tuple[str, str]], dataset: Dataset) -> dict[str, list[str]]:
-    """The names of the pictures that differ, by what became of them."""
+    """The names of the images that differ, by what became of them."""
     now = {name: (part, digest) for part, name, digest in dataset.listed}
     skipped = {name for name, _ in dataset.skipped}
     both = [name for name in then if name in now]
@@ -279,30 +279,30 @@ def report_findings(folder: Path, dataset: Dataset) -> None:
     by_value = all_numbers(dataset.classes)
     say(
         f"{len(dataset.train)} training, {len(dataset.validation)} validation and"
-        f" {len(dataset.test)} test pictures of {', '.join(dataset.classes)}"
+        f" {len(dataset.test)} test images of {', '.join(dataset.classes)}"
         + (" (numbers, in the order of their values)" if by_value else "")
     )
     store = dataset.train.store
-    if store.cached < len(store.pictures):
+    if store.cached < len(store.images):
         say(
-            f"{store.cached} of {len(store.pictures)} pictures are kept decoded on disk, as many as"
+            f"{store.cached} of {len(store.images)} images are kept decoded on disk, as many as"
             f" {setting('cache_mb')} and the free space allow; the others are decoded each time"
         )
     _report_pairs(folder / _LEAKS, dataset.leaks, "in different splits")
     _report_pairs(folder / _CONFLICTS, dataset.conflicts, "in different classes")
-    if dataset.skipped:  # Else a list stays: that these are the run's pictures is not known yet.
+    if dataset.skipped:  # Else a list stays: that these are the run's images is not known yet.
         report_skipped(folder, dataset.skipped)
 
 
 def _report_pairs(path: Path, pairs: Sequence[tuple[str, str]], where: str) -> None:
-    """Warns of pairs of files that are the same picture: of the first ones, and lists all."""
+    """Warns of pairs of files that are the same image: of the first ones, and lists all."""
     if not pairs:
         return
     for one, other in pairs[:_PAIRS_SAID]:
-        say(f"warning: {_on_one_line(one)} and {_on_one_line(other)} are the same picture, {where}")
-    write_csv(path, ("picture", "the_same_picture"), pairs)
+        say(f"warning: {_on_one_line(one)} and {_on_one_line(other)} are the same image, {where}")
+    write_csv(path, ("image", "the_same_image"), pairs)
     if (rest := len(pairs) - _PAIRS_SAID) > 0:
-        say(f"warning: {rest} more pairs are the same picture, {where}; see {path} for all")
+        say(f"warning: {rest} more pairs are the same image, {where}; see {path} for all")
 
 
 def _on_one_line(name: str) -> str:
@@ -310,7 +310,7 @@ def _on_one_line(name: str) -> str:
 
 
 def report_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
-    """Lists pictures that were left out, and why, in a folder's `skipped.csv`, and says so.
+    """Lists images that were left out, and why, in a folder's `skipped.csv`, and says so.
 
     Args:
         folder: of what they were left out of.
@@ -319,6 +319,6 @@ def report_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
     path = folder / _SKIPPED
     if skipped:
         write_csv(path, ("file", "reason"), skipped)
-        say(f"warning: pictures left out: {len(skipped)}; see {path}")
+        say(f"warning: images left out: {len(skipped)}; see {path}")
     else:
         path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from time import monotonic
 from typing import TextIO
 
-# How long work is reported: `with progress("decoding", 3000, "pictures") as advance: advance(1)`.
+# How long work is reported: `with progress("decoding", 3000, "images") as advance: advance(1)`.
 # The total is 0 where it is not known.
 Progress = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
 

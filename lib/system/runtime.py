@@ -159,7 +159,7 @@ def _share_one_heap() -> None:
 def release_memory() -> None:
     """Gives memory that is free again back to the system, where the C library can be asked to.
 
-    glibc keeps 130 MB after TensorFlow has compiled a network, and what the largest pictures took
+    glibc keeps 130 MB after TensorFlow has compiled a network, and what the largest images took
     after a data set was decoded. Graphs and figures refer to themselves, so that theirs is not free
     until they are collected.
     """

@@ -1,4 +1,4 @@
-"""Evaluation of the network on a set of pictures."""
+"""Evaluation of the network on a set of images."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from lib.training.stopping import StopRequest
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The network's answers for each picture of a set, and how they compare with the truth.
+    """The network's answers for each image of a set, and how they compare with the truth.
 
     Attributes:
         loss: mean over the set.
@@ -33,7 +33,7 @@ class Evaluation:
 
     @property
     def count(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return len(self.labels)
 
     @property
@@ -47,7 +47,7 @@ class Evaluation:
         return self.correct / self.count
 
     def of(self, subset: Subset) -> Predictions:
-        """The predictions of the evaluation, with the pictures that it is of."""
+        """The predictions of the evaluation, with the images that it is of."""
         return Predictions(
             subset.classes,
             subset.names,
@@ -70,7 +70,7 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
         Stopped: a signal came.
     """
     labels, logits = [], []
-    with bar("evaluating", feed.examples, "pictures") as advance:
+    with bar("evaluating", feed.examples, "images") as advance:
         for batch in feed:
             fault_points.point("evaluation")
             stop.raise_if_requested()

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     """What a step sees.
 
     Attributes:
-        features: of the pictures, at the network's cut, float32 [n, ...].
+        features: of the images, at the network's cut, float32 [n, ...].
         targets: float32 [n, 1] or [n, classes], as the augmentation leaves them.
     """
 
@@ -31,7 +31,7 @@ class EvaluationBatch(NamedTuple):
     """What an evaluation sees.
 
     Attributes:
-        features: of the pictures, at the network's cut, float32 [n or more, ...].
+        features: of the images, at the network's cut, float32 [n or more, ...].
         labels: int32 [n], indices of classes.
     """
 
@@ -45,12 +45,12 @@ class TrainingFeed:
     Args:
         subset: the training split.
         engine: computes the features.
-        batch_size: pictures per step.
+        batch_size: images per step.
         seed: the run's seed.
-        augmentation: how the pictures are varied.
+        augmentation: how the images are varied.
 
     Attributes:
-        examples: pictures in the split.
+        examples: images in the split.
         epoch_steps: batches in an epoch.
         columns: numbers in the target of an example.
         feature_shape: of the features of an example.
@@ -75,7 +75,7 @@ class TrainingFeed:
         self.feature_shape = tuple(engine.signature.shape[1:])
 
     def positions(self, step: int) -> np.ndarray:
-        """Which pictures of the split a step sees, int64 [n]."""
+        """Which images of the split a step sees, int64 [n]."""
         return batch_positions(step, self.examples, self._batch_size, self._seed)
 
     def batch(self, step: int) -> Batch:
@@ -94,19 +94,19 @@ class TrainingFeed:
 class EvaluationFeed:
     """All batches of a split in its order, never augmented.
 
-    The last one has features beyond its labels: it is filled up, so that the answer for a
-    picture is the same to the last bit in whichever batch and split it is.
+    The last one has features beyond its labels: it is filled up, so that the answer for an
+    image is the same to the last bit in whichever batch and split it is.
 
     The features do not change while the prefix does not, so they are kept if they fit.
 
     Args:
         subset: the split.
         engine: computes the features.
-        batch_size: pictures per batch.
+        batch_size: images per batch.
         memory_mb: budget for keeping features, in MiB.
 
     Attributes:
-        examples: pictures in the split.
+        examples: images in the split.
     """
 
     def __init__(self, subset: Subset, engine: Engine, batch_size: int, memory_mb: int):
@@ -133,16 +133,16 @@ class EvaluationFeed:
             check_stop: raises `Stopped` when the run was asked to stop; called between batches.
         """
         if self._fits and not self._kept:
-            with bar("validation features", self.examples, "pictures") as advance:
+            with bar("validation features", self.examples, "images") as advance:
                 for batch in self:
                     advance(len(batch.labels))
                     check_stop()
 
     def _batch(self, start: int) -> EvaluationBatch:
         positions = np.arange(start, min(start + self._batch_size, len(self._subset)))
-        pictures = filled_up(self._subset.pixels(positions), self._batch_size)
+        images = filled_up(self._subset.pixels(positions), self._batch_size)
         labels = tf.constant(self._subset.labels[positions])
-        return EvaluationBatch(self._engine.prefix(pictures), labels)
+        return EvaluationBatch(self._engine.prefix(images), labels)
 
     def _keeping(self, batches: Iterator[EvaluationBatch]) -> Iterator[EvaluationBatch]:
         seen = []
@@ -155,22 +155,22 @@ class EvaluationFeed:
 def augmented(
     subset: Subset, positions: np.ndarray, count: int, augmentation: Augmentation, step: int
 ) -> Examples:
-    """Pictures of a split as the training step of that number sees them.
+    """Images of a split as the training step of that number sees them.
 
     Args:
         subset: the split.
         positions: which, int64 [n], n <= count.
         count: to which they are filled up, as augmentation is compiled for each shape that it
-            meets; those that are mixed into the last ones are real pictures too.
+            meets; those that are mixed into the last ones are real images too.
         augmentation: how they are varied.
         step: of training.
 
     Returns:
         n examples.
     """
-    pictures = filled_up(subset.pixels(positions), count)
+    images = filled_up(subset.pixels(positions), count)
     targets = one_hot_targets(filled_up(subset.labels[positions], count), len(subset.classes))
-    return Examples(*(each[: len(positions)] for each in augmentation(pictures, targets, step)))
+    return Examples(*(each[: len(positions)] for each in augmentation(images, targets, step)))
 
 
 def filled_up(values: np.ndarray, count: int) -> np.ndarray:

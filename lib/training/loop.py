@@ -92,7 +92,7 @@ def _train_epoch(built: BuiltPhase) -> None:
     epoch = state.journal.epochs + 1
     taken, end = int(state.step), epoch * run.epoch_steps
     title, note = f"{built.phase.name} {epoch}/{built.last_epoch}", ""
-    with bar(title, len(run.dataset.train), "pictures") as advance:
+    with bar(title, len(run.dataset.train), "images") as advance:
         advance(int(state.count))
         for batch in built.training.batches(taken, end):
             fault_points.point("step")

@@ -301,7 +301,7 @@ def answers(logits: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The network's answers: likeliest classes, int32 [n], and probabilities, float32 [n, classes].
 
     The probabilities are rounded from double precision, since in single precision the last bit
-    depends on a picture's place in its batch.
+    depends on an image's place in its batch.
     """
     return (
         predicted_classes(logits).numpy(),

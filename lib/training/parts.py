@@ -26,7 +26,7 @@ class Parts:
         before: what it was at its last start; None for a new one.
         plugins: the digest of each.
         network: with its first weights.
-        dataset: its pictures.
+        dataset: its images.
     """
 
     config: Config
@@ -51,7 +51,7 @@ def open_parts(folder: Path, config: Config) -> Parts:
 
     fault_points.point("tensorflow")
     # It takes seconds, so that most of what can be wrong has been said by then; reading all
-    # pictures may take minutes, so that what TensorFlow must be asked for is asked before.
+    # images may take minutes, so that what TensorFlow must be asked for is asked before.
     runtime.start(config.threads, config.seed)
     from lib.runs import resume
     from lib.training.trainable import build_network
@@ -64,5 +64,5 @@ def open_parts(folder: Path, config: Config) -> Parts:
     resume.find_other(config, classes, before)
     dataset = open_dataset(config, bar)
     if before:
-        run_folder.require_same_pictures(folder, before, dataset)
+        run_folder.require_same_images(folder, before, dataset)
     return Parts(config, before, digests, network, dataset)

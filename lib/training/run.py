@@ -25,7 +25,7 @@ from lib.training.feed import augmented
 from lib.training.parts import Parts
 from lib.training.stopping import StopRequest
 
-_SHOWN = 9  # training pictures in the plot
+_SHOWN = 9  # training images in the plot
 _AUGMENTED = 12  # in that of augmented ones
 
 
@@ -36,7 +36,7 @@ class Run:
     Attributes:
         folder: of the run.
         config: what the run is.
-        dataset: its pictures.
+        dataset: its images.
         network: whose weights are trained.
         state: where training is.
         started: when the program was, by `time.monotonic`.
@@ -97,7 +97,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
     facts = {
         "plugins": dict(parts.plugins),
         "classes": list(dataset.classes),
-        "pictures": {
+        "images": {
             "train": len(dataset.train),
             "validation": len(dataset.validation),
             "test": len(dataset.test),
@@ -114,14 +114,14 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
         run_folder.require_same(folder, before.facts, facts)
         restored = resume.restore(network, state, folder, before)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
-    run_folder.list_pictures(folder, dataset)
+    run_folder.list_images(folder, dataset)
     run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:
         say(f"Resuming at step {int(state.step)}")
     with contextlib.closing(reports):
         reports.configuration(config.to_json(), facts)
-        _show_training_pictures(dataset, config, reports)
+        _show_training_images(dataset, config, reports)
         stop.defer()
         yield Run(
             folder=folder,
@@ -139,14 +139,14 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
         )
 
 
-def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) -> None:
-    """Draws, once per run, what is trained on: the first pictures, and one as training sees it."""
-    if all(reports.has_pictures(name, step=0) for name in ("training_samples", "augmentation")):
+def _show_training_images(dataset: Dataset, config: Config, reports: Reports) -> None:
+    """Draws, once per run, what is trained on: the first images, and one as training sees it."""
+    if all(reports.has_images(name, step=0) for name in ("training_samples", "augmentation")):
         return
     shown = np.arange(min(_SHOWN, len(dataset.train)))
-    pictures = dataset.train.pixels(shown)
+    samples = dataset.train.pixels(shown)
     names = [dataset.classes[label] for label in dataset.train.labels[shown]]
-    reports.pictures("training_samples", plots.training_samples(pictures, names), step=0)
+    reports.images("training_samples", plots.training_samples(samples, names), step=0)
     positions = batch_positions(0, len(dataset.train), config.batch_size, config.seed)
     augmentation = Augmentation(config.augment, config.seed)
     first = augmented(dataset.train, positions, config.batch_size, augmentation, step=0)
@@ -154,4 +154,4 @@ def _show_training_pictures(dataset: Dataset, config: Config, reports: Reports) 
     figure = plots.augmentation(
         images, first.targets[:_AUGMENTED].numpy(), dataset.classes, augmentation.text
     )
-    reports.pictures("augmentation", figure, step=0)
+    reports.images("augmentation", figure, step=0)

@@ -1,4 +1,4 @@
-"""A feed that computes a few augmented views of each picture once and repeats them in turn."""
+"""A feed that computes a few augmented views of each image once and repeats them in turn."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,10 +11,10 @@ from lib.training.feed import Batch, TrainingFeed
 
 
 class ViewFeed:
-    """Epoch e of a phase sees each picture as its epoch e % views did, in an order of its own.
+    """Epoch e of a phase sees each image as its epoch e % views did, in an order of its own.
 
     Epochs after the first `views` cost no pass through the frozen part. What that trades away: the
-    head sees `views` variants of a picture instead of a new one each epoch, so it can fit them more
+    head sees `views` variants of an image instead of a new one each epoch, so it can fit them more
     closely; the more epochs, the more views are worth their time.
 
     Args:
@@ -45,7 +45,7 @@ class ViewFeed:
         if needed > memory_mb:
             raise UserError(
                 f"{setting(f'{phase.name}_views', phase.views)}: the features of {feed.examples}"
-                f" pictures take {needed:.0f} MB; give fewer views, or"
+                f" images take {needed:.0f} MB; give fewer views, or"
                 f" {setting('memory_mb', int(needed) + 1)}"
             )
         self._features = np.zeros((phase.views, feed.examples, *shape), np.float32)

@@ -31,7 +31,7 @@ STEPS = st.integers(0, 2**40)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def pictures(count, size=SIZE):
+def noise_images(count, size=SIZE):
     return np.random.default_rng(8).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
@@ -73,7 +73,7 @@ def as_the_first_edition_had_it(images, mirror, angle):
 
 
 def test_the_default_makes_of_its_draws_what_the_first_edition_made_of_them():
-    images = pictures(20)
+    images = noise_images(20)
     flips = uniform([20, 2], 3, "augment/flip/0/0", 7).numpy()[:, 0]
     turns = uniform([20, 1], 3, "augment/rotate/0/0", 7).numpy()[:, 0]
     mirror = np.where(flips < 0.5, -1.0, 1.0)
@@ -97,14 +97,14 @@ def test_the_default_flips_half_of_the_images_and_turns_evenly_up_to_a_fifth_eit
 
 
 def test_an_empty_list_changes_nothing_but_the_type():
-    images = pictures(3)
+    images = noise_images(3)
     result = augmented("", images)
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, images)
 
 
 def test_a_slice_of_a_batch_is_augmented_as_within_the_whole():
-    images = pictures(5)
+    images = noise_images(5)
     whole = augmented(WITHOUT_MIXING, images, step=3)
     for start, end in ((0, 2), (2, 5), (4, 5)):
         part = augmented(WITHOUT_MIXING, images[start:end], step=3, first=start)
@@ -114,7 +114,7 @@ def test_a_slice_of_a_batch_is_augmented_as_within_the_whole():
 @few
 @given(SEEDS, STEPS)
 def test_what_happens_to_an_image_depends_on_seed_step_and_position(seed, step):
-    batch = np.repeat(pictures(1), 4, axis=0)
+    batch = np.repeat(noise_images(1), 4, axis=0)
     one = augmented(DEFAULT, batch, seed, step)
     np.testing.assert_array_equal(augmented(DEFAULT, batch, seed, step), one)
     assert not np.array_equal(one[0], one[1])
@@ -131,7 +131,7 @@ def test_images_stay_images_and_targets_probabilities_whatever_is_done(seed, ste
     if not everything:
         everything.append(Augmentation(ALL, seed=0))
     wanted = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0]])
-    images, mixed = everything[0](pictures(5), wanted, (step + seed) % 2**40)
+    images, mixed = everything[0](noise_images(5), wanted, (step + seed) % 2**40)
     assert images.dtype == tf.float32 and images.shape == (5, SIZE, SIZE, 3)
     assert images.numpy().min() >= 0.0 and images.numpy().max() <= 255.001
     np.testing.assert_allclose(np.sum(mixed, axis=1), 1.0, atol=1e-5)
@@ -139,7 +139,7 @@ def test_images_stay_images_and_targets_probabilities_whatever_is_done(seed, ste
 
 
 def test_bytes_and_floats_are_augmented_alike():
-    images = pictures(4)
+    images = noise_images(4)
     for text in (DEFAULT, "color", ""):
         np.testing.assert_array_equal(
             augmented(text, images), augmented(text, images.astype(np.float32))
@@ -163,7 +163,7 @@ def spy(registered):
     registered(spy)
 
     def drawn(text, step=2):
-        return Augmentation(text, seed=1)(pictures(3), targets(3), step).targets.numpy()
+        return Augmentation(text, seed=1)(noise_images(3), targets(3), step).targets.numpy()
 
     return drawn
 
@@ -207,12 +207,12 @@ def test_adjacent_geometric_operations_are_one_interpolation(monkeypatch):
         ("color", 0),
     ):
         times.clear()
-        augmented(text, pictures(2))
+        augmented(text, noise_images(2))
         assert len(times) == expected, text
 
 
 def images_and(geometries):
-    images = tf.constant(pictures(3), tf.float32)
+    images = tf.constant(noise_images(3), tf.float32)
     examples = Examples(images, tf.constant(targets(3)))
     return images, [affine(examples, **each).matrix for each in geometries]
 
@@ -356,9 +356,9 @@ def test_a_plugin_stands_among_the_operations_and_need_not_be_compilable_by_xla(
         "kept = tf.where(draw(1)[:, 0] < 2.0)[:, 0]  # of a size that XLA cannot know\n"
         "return examples._replace(images=tf.gather(examples.images, kept) * most)\n",
     )
-    plain = augmented("flip|grey|rotate", pictures(3))
+    plain = augmented("flip|grey|rotate", noise_images(3))
     np.testing.assert_allclose(
-        augmented("flip|grey|mine|rotate", pictures(3)), plain * 0.5, atol=0.01
+        augmented("flip|grey|mine|rotate", noise_images(3)), plain * 0.5, atol=0.01
     )
 
 
@@ -370,9 +370,9 @@ def test_a_plugin_that_fails_while_training_is_one_line_that_names_it(registered
         "    return examples._replace(images=tf.identity(examples.images))\n",
     )
     augmentation = Augmentation("flip|mine|mine(0.1)|grey", 0)
-    augmentation(pictures(2) // 3, targets(2), 0)
+    augmentation(noise_images(2) // 3, targets(2), 0)
     with pytest.raises(UserError) as raised:
-        augmentation(pictures(2), targets(2), 0)
+        augmentation(noise_images(2), targets(2), 0)
     message = str(raised.value)
     assert message.startswith("--augment=flip|mine|mine(0.1)|grey: mine(0.1) failed on a batch: ")
     assert "too bright" in message and "\n" not in message
@@ -385,7 +385,7 @@ def test_what_is_compiled_as_one_is_what_is_done_in_turn(registered):
     registered(nothing)
     together = "grey(0.5)|erase|mixup|cutmix|erase"
     apart = together.replace("|", "|nothing|")
-    examples = pictures(6), np.eye(6, dtype=np.float32), 4
+    examples = noise_images(6), np.eye(6, dtype=np.float32), 4
     for found, expected in zip(
         Augmentation(together, 2)(*examples), Augmentation(apart, 2)(*examples), strict=True
     ):
@@ -404,7 +404,7 @@ def test_the_worked_examples_of_the_module_work_as_they_stand(registered):
     images = np.full((8, SIZE, SIZE, 3), 200, np.uint8)
     result = augmented("darken(0.3)", images)
     assert 140 <= result.min() < result.max() <= 200
-    ramp = pictures(2)
+    ramp = noise_images(2)
     assert not np.allclose(augmented("shear", ramp), ramp)
     np.testing.assert_allclose(augmented("darken(0.0)|shear(0.0)", ramp), ramp, atol=0.01)
 

@@ -7,13 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from lib.data.cache import PictureCache
+from lib.data.cache import ImageCache
 from lib.system.atomic import is_temporary
 
 SHAPE = (200, 200, 3)
 ROW = 200 * 200 * 3  # bytes
 A, B, C = "a" * 24, "b" * 24, "c" * 24
-FOUR = 4 * (ROW + 128)  # bytes that a set of four pictures may take with its index
+FOUR = 4 * (ROW + 128)  # bytes that a set of four images may take with its index
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def silent(what, total, unit):
 
 def filled(folder, name, budget, count=4):
     """A set brought up to date, and open."""
-    with PictureCache(folder, name, count, SHAPE, budget).updating(silent) as opened:
+    with ImageCache(folder, name, count, SHAPE, budget).updating(silent) as opened:
         for place in range(count):
             opened.index.notes[place] = place
             if opened.lacks(place):
@@ -51,8 +51,8 @@ def held(opened):
 
 def test_a_set_that_fits_is_kept_whole(tmp_path):
     assert held(filled(tmp_path, A, FOUR)) == [0, 1, 2, 3]
-    assert held(PictureCache(tmp_path, A, 4, SHAPE, FOUR).open()) == [0, 1, 2, 3]
-    assert PictureCache(tmp_path, A, 4, SHAPE, FOUR).peek().notes == [0, 1, 2, 3]
+    assert held(ImageCache(tmp_path, A, 4, SHAPE, FOUR).open()) == [0, 1, 2, 3]
+    assert ImageCache(tmp_path, A, 4, SHAPE, FOUR).peek().notes == [0, 1, 2, 3]
 
 
 def test_of_a_set_that_does_not_fit_the_first_are_kept(tmp_path):
@@ -88,7 +88,7 @@ def test_opening_or_reading_a_set_is_using_it(tmp_path, monkeypatch):
     filled(tmp_path, C, 2 * FOUR).close()
     assert sets(tmp_path) == [A, C]
     used(tmp_path, A, 300)
-    PictureCache(tmp_path, A, 4, SHAPE, 2 * FOUR).open().close()
+    ImageCache(tmp_path, A, 4, SHAPE, 2 * FOUR).open().close()
     used(tmp_path, C, 100)
     filled(tmp_path, B, 2 * FOUR).close()
     assert sets(tmp_path) == [A, B]
@@ -97,8 +97,8 @@ def test_opening_or_reading_a_set_is_using_it(tmp_path, monkeypatch):
 IN_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
-from lib.data.cache import PictureCache
-opened = PictureCache(Path(sys.argv[1]), sys.argv[2], 4, (200, 200, 3), 0).open()
+from lib.data.cache import ImageCache
+opened = ImageCache(Path(sys.argv[1]), sys.argv[2], 4, (200, 200, 3), 0).open()
 print("open", flush=True)
 sys.stdin.read()
 """
@@ -132,7 +132,7 @@ def test_a_set_in_use_by_another_process_is_neither_cut_nor_changed(tmp_path):
     filled(tmp_path, A, FOUR).close()
     before = (tmp_path / f"{A}.pixels").read_bytes()
     with open_elsewhere(tmp_path, A):
-        cache = PictureCache(tmp_path, A, 4, SHAPE, FOUR)
+        cache = ImageCache(tmp_path, A, 4, SHAPE, FOUR)
         with cache.updating(silent) as opened:
             opened.forget(2)
             assert not opened.lacks(2)
@@ -165,7 +165,7 @@ def test_files_that_are_not_of_the_cache_stay(tmp_path):
 
 def test_an_update_that_is_broken_off_leaves_what_was_known(tmp_path):
     filled(tmp_path, A, FOUR).close()
-    cache = PictureCache(tmp_path, A, 4, SHAPE, FOUR)
+    cache = ImageCache(tmp_path, A, 4, SHAPE, FOUR)
     with pytest.raises(KeyboardInterrupt), cache.updating(silent) as opened:
         opened.index.notes[1] = "another"
         opened.put(1, np.full(SHAPE, 77, np.uint8))
@@ -196,7 +196,7 @@ def test_a_set_is_read_from_a_cache_that_may_not_be_written(tmp_path, monkeypatc
 
     monkeypatch.setattr("builtins.open", refusing)
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    cache = PictureCache(tmp_path, A, 4, SHAPE, 0)
+    cache = ImageCache(tmp_path, A, 4, SHAPE, 0)
     assert cache.is_settled(cache.peek(), [True] * 4)
     assert held(cache.open()) == [0, 1, 2, 3]
 
@@ -207,7 +207,7 @@ def test_a_row_with_a_changed_bit_reads_as_not_kept_and_can_be_mended(tmp_path):
     content = bytearray(file.read_bytes())
     content[2 * ROW + 5] ^= 1
     file.write_bytes(content)
-    opened = PictureCache(tmp_path, A, 4, SHAPE, FOUR).open()
+    opened = ImageCache(tmp_path, A, 4, SHAPE, FOUR).open()
     assert held(opened) == [0, 1, 3]
     opened.repair(2, np.full(SHAPE, 9, np.uint8))  # other pixels are not what was there
     assert held(opened) == [0, 1, 3]

@@ -19,8 +19,8 @@ from lib.errors import UserError
 from tests.http_server import Answer, serving
 
 FEW = {"train/cats": 6, "train/dogs": 6, "validation/cats": 3, "validation/dogs": 3}
-NOWHERE = "http://127.0.0.1:1/pictures.zip"  # nothing listens there
-PICTURES = {
+NOWHERE = "http://127.0.0.1:1/images.zip"  # nothing listens there
+COUNTS = {
     f"{folder}/{folder[-4:-1]}.{number}.jpg": random.Random(f"{folder}{number}").randbytes(400)
     for folder, count in FEW.items()
     for number in range(count)
@@ -28,8 +28,8 @@ PICTURES = {
 
 
 @pytest.fixture(autouse=True)
-def few_pictures(monkeypatch):
-    monkeypatch.setattr(cats_and_dogs, "PICTURES", FEW)
+def few_images(monkeypatch):
+    monkeypatch.setattr(cats_and_dogs, "COUNTS", FEW)
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def archive(without=(), more=(), **options):
     with zipfile.ZipFile(packed, "w", **options) as file:
         file.writestr(f"{NAME}/", "")
         file.writestr(f"{NAME}/vectorize.py", "print()")
-        for name, content in PICTURES.items():
+        for name, content in COUNTS.items():
             if name not in without:
                 file.writestr(f"{NAME}/{name}", content)
         for name in more:
@@ -56,7 +56,7 @@ HALF = len(ARCHIVE) // 2
 
 
 def unpack_by_hand(folder):
-    for name, content in PICTURES.items():
+    for name, content in COUNTS.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
 
@@ -79,7 +79,7 @@ def visible(folder):
 def test_a_data_dir_that_is_the_unpacked_set_is_used_as_it_is(tmp_path):
     unpack_by_hand(tmp_path)
     assert fetch(tmp_path, [NOWHERE], silent) == tmp_path
-    assert contents(tmp_path) == PICTURES
+    assert contents(tmp_path) == COUNTS
 
 
 def test_a_set_in_the_cache_is_used_without_a_network(tmp_path):
@@ -98,11 +98,11 @@ def test_another_folder_in_the_place_of_the_set_is_left_alone_and_named(tmp_path
 # Downloads
 
 
-def test_the_download_leaves_the_pictures_and_nothing_else(tmp_path):
+def test_the_download_leaves_the_images_and_nothing_else(tmp_path):
     with serving(Answer(ARCHIVE)) as server:
         folder = fetch(tmp_path / "new" / "cache", [server.url], silent)
     assert folder == tmp_path / "new" / "cache" / NAME
-    assert contents(folder) == PICTURES
+    assert contents(folder) == COUNTS
     assert visible(folder.parent) == [NAME]
 
 
@@ -117,7 +117,7 @@ def test_the_next_start_goes_on_where_a_broken_download_stopped(tmp_path):
             folder = fetch(tmp_path, [other.url, server.url], silent)
     assert other.requests == []
     assert server.requests[-1]["Range"] == f"bytes={HALF}-"
-    assert contents(folder) == PICTURES
+    assert contents(folder) == COUNTS
 
 
 BAD_ANSWERS = {
@@ -141,13 +141,13 @@ def test_a_bad_server_leaves_nothing_that_passes_for_the_set(tmp_path, bad):
                 fetch(tmp_path, [server.url], silent)
             assert not (tmp_path / NAME).exists()
         server.answers[:] = [Answer(ARCHIVE)]
-        assert contents(fetch(tmp_path, [server.url], silent)) == PICTURES
+        assert contents(fetch(tmp_path, [server.url], silent)) == COUNTS
 
 
 @pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
 def test_the_next_source_takes_over(tmp_path, bad):
     with serving(bad) as first, serving(Answer(ARCHIVE)) as second:
-        assert contents(fetch(tmp_path, [first.url, second.url], silent)) == PICTURES
+        assert contents(fetch(tmp_path, [first.url, second.url], silent)) == COUNTS
     assert visible(tmp_path) == [NAME]
 
 
@@ -161,7 +161,7 @@ def with_link():
 
 
 def with_damage():
-    content = PICTURES["train/dogs/dog.2.jpg"]
+    content = COUNTS["train/dogs/dog.2.jpg"]
     assert ARCHIVE.count(content) == 1
     return ARCHIVE.replace(content, content[:-1] + bytes([content[-1] ^ 1]))
 
@@ -186,35 +186,35 @@ def with_headers(**changes):
 
 
 BAD_ARCHIVES = {
-    "a damaged picture": (with_damage(), "dog.2.jpg"),
+    "a damaged image": (with_damage(), "dog.2.jpg"),
     "cut off": (ARCHIVE[:-50], "not a zip file"),
-    "a damaged compressed picture": (with_damaged_compression(), "invalid block type"),
+    "a damaged compressed image": (with_damaged_compression(), "invalid block type"),
     "encrypted members": (with_headers(flags=b"\x01"), "encrypted"),
     "sizes beyond its end": (with_headers(sizes=b"\xff\xff\xff\x00" * 2), ""),
     "names in no known alphabet": (with_headers(flags=b"\x00\x08", name=b"\xff"), "decode"),
     "an unusual compression": (archive(compression=zipfile.ZIP_BZIP2), "compressed"),
     "an absolute path": (archive(more=["/outside.jpg"]), "outside the target"),
     "a path upwards": (archive(more=[f"{NAME}/../../outside.jpg"]), "outside the target"),
-    "a path upwards among the pictures": (
+    "a path upwards among the images": (
         archive(more=[f"{NAME}/train/cats/../../../../outside.jpg"]),
         "outside the target",
     ),
     "a path with backslashes": (archive(more=["..\\outside.jpg"]), "outside the target"),
     "a link": (with_link(), "is a link"),
-    "a picture too few": (archive(without=["train/cats/cat.0.jpg"]), "5 pictures, not 6"),
-    "a picture too many": (
+    "an image too few": (archive(without=["train/cats/cat.0.jpg"]), "5 images, not 6"),
+    "an image too many": (
         archive(more=[f"{NAME}/validation/dogs/dog.9.JPG"]),
-        "4 pictures, not 3",
+        "4 images, not 3",
     ),
-    "something else in a picture's place": (
+    "something else in an image's place": (
         archive(without=["train/cats/cat.0.jpg"], more=[f"{NAME}/train/cats/._cat.0.jpg"]),
-        "5 pictures, not 6",
+        "5 images, not 6",
     ),
-    "a folder in a picture's place": (
+    "a folder in an image's place": (
         archive(without=["train/cats/cat.0.jpg"], more=[f"{NAME}/train/cats/cat.0.jpg/"]),
-        "5 pictures, not 6",
+        "5 images, not 6",
     ),
-    "pictures elsewhere": (archive(without=PICTURES, more=PICTURES), "0 pictures, not 6"),
+    "images elsewhere": (archive(without=COUNTS, more=COUNTS), "0 images, not 6"),
 }
 
 
@@ -232,17 +232,17 @@ def test_a_bad_archive_is_removed_and_what_is_wrong_with_it_is_said(tmp_path, pa
 def test_other_members_are_no_fault_and_are_not_unpacked(tmp_path):
     more = ["__MACOSX/._x.jpg", f"{NAME}/README.txt", f"{NAME}/train/cats/Thumbs.db"]
     with serving(Answer(archive(more=more))) as server:
-        assert contents(fetch(tmp_path, [server.url], silent)) == PICTURES
+        assert contents(fetch(tmp_path, [server.url], silent)) == COUNTS
 
 
 def test_a_compressed_archive_is_the_same_data_set(tmp_path):
     with serving(Answer(archive(compression=zipfile.ZIP_DEFLATED))) as server:
-        assert contents(fetch(tmp_path, [server.url], silent)) == PICTURES
+        assert contents(fetch(tmp_path, [server.url], silent)) == COUNTS
 
 
 @settings(max_examples=60, deadline=None)
 @given(at=st.integers(0, len(ARCHIVE) - 1), flipped=st.integers(1, 255))
-def test_whatever_byte_is_damaged_no_damaged_picture_gets_in(tmp_path_factory, at, flipped):
+def test_whatever_byte_is_damaged_no_damaged_image_gets_in(tmp_path_factory, at, flipped):
     cache = tmp_path_factory.mktemp("damaged")
     packed = bytearray(ARCHIVE)
     packed[at] ^= flipped
@@ -252,7 +252,7 @@ def test_whatever_byte_is_damaged_no_damaged_picture_gets_in(tmp_path_factory, a
         except UserError:
             assert not (cache / NAME).exists()
         else:
-            assert sorted(unpacked.values()) == sorted(PICTURES.values())
+            assert sorted(unpacked.values()) == sorted(COUNTS.values())
 
 
 # Without a network, without space
@@ -310,7 +310,7 @@ def test_a_disk_that_fills_while_unpacking_leaves_no_half_set(tmp_path, monkeypa
             fetch(tmp_path, [server.url], full_from_now_on)
         assert visible(tmp_path) == [f"{NAME}.zip.part", f"{NAME}.zip.part.json"]
         # What was downloaded is not downloaded again.
-        assert contents(fetch(tmp_path, [server.url], silent)) == PICTURES
+        assert contents(fetch(tmp_path, [server.url], silent)) == COUNTS
     assert len(server.requests) == 1
 
 
@@ -337,7 +337,7 @@ def progress(what, total, unit):
     print(what, flush=True)
     yield advance
 
-cats_and_dogs.PICTURES = json.loads(sys.argv[1])
+cats_and_dogs.COUNTS = json.loads(sys.argv[1])
 print("fetched", cats_and_dogs.fetch(Path(sys.argv[2]), sys.argv[3:], progress), flush=True)
 """
 
@@ -380,7 +380,7 @@ def test_a_process_killed_in_the_download_goes_on_to_the_same_bytes(tmp_path):
             child.kill()
         assert not (tmp_path / NAME).exists()
         kept = (tmp_path / f"{NAME}.zip.part").stat().st_size
-        assert contents(fetch(tmp_path, [server.url], silent)) == PICTURES
+        assert contents(fetch(tmp_path, [server.url], silent)) == COUNTS
     assert kept > 0
     assert server.requests[1]["Range"] == f"bytes={kept}-"
     assert visible(tmp_path) == [NAME]
@@ -393,7 +393,7 @@ def test_a_process_killed_while_unpacking_leaves_no_half_set(tmp_path):
             child.kill()
         assert not (tmp_path / NAME).exists()
         assert contents(tmp_path / f".{NAME}.unpacking")  # killed in the middle indeed
-        assert contents(fetch(tmp_path, [server.url], silent)) == PICTURES
+        assert contents(fetch(tmp_path, [server.url], silent)) == COUNTS
     assert visible(tmp_path) == [NAME]
     assert len(server.requests) == 1
 
@@ -408,4 +408,4 @@ def test_two_processes_that_fetch_at_once_take_turns(tmp_path):
             read_until(first, f"fetched {tmp_path / NAME}")
             read_until(second, f"fetched {tmp_path / NAME}")
     assert len(server.requests) == 1
-    assert contents(tmp_path / NAME) == PICTURES
+    assert contents(tmp_path / NAME) == COUNTS

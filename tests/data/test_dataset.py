@@ -28,11 +28,11 @@ PARTS = ("train", "validation", "test")
 
 @pytest.fixture
 def own(two_classes, tmp_path):
-    """A copy of the pictures, to be changed."""
+    """A copy of the images, to be changed."""
     return shutil.copytree(two_classes, tmp_path / "data")
 
 
-def test_the_splits_hold_every_picture_once(two_classes):
+def test_the_splits_hold_every_image_once(two_classes):
     found = opened(two_classes)
     assert [len(getattr(found, part)) for part in PARTS] == [22, 16, 4]
     names = [name for part in PARTS for name in getattr(found, part).names]
@@ -41,7 +41,7 @@ def test_the_splits_hold_every_picture_once(two_classes):
 
 
 @pytest.mark.parametrize("cache_mb", [0, 1024])
-def test_each_position_has_the_name_the_class_and_the_pixels_of_one_picture(two_classes, cache_mb):
+def test_each_position_has_the_name_the_class_and_the_pixels_of_one_image(two_classes, cache_mb):
     found = opened(two_classes, cache_mb=cache_mb)
     assert found.classes == ("ants", "bees")
     for part in PARTS:
@@ -50,8 +50,8 @@ def test_each_position_has_the_name_the_class_and_the_pixels_of_one_picture(two_
         for position in (0, len(subset) - 1):
             name = subset.names[position]
             assert found.classes[subset.labels[position]] == name.split("/")[-2]
-            with Image.open(two_classes / name) as picture:
-                expected = picture.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+            with Image.open(two_classes / name) as image:
+                expected = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
             pixels = subset.pixels(np.array([position]))
             assert pixels.shape == (1, 32, 32, 3) and pixels.dtype == np.uint8
             assert np.abs(pixels[0].astype(int) - np.asarray(expected)).mean() < 20
@@ -78,20 +78,20 @@ def test_the_same_data_have_the_same_digest(two_classes, own):
 @pytest.mark.parametrize("change", ["another seed", "fewer", "a name", "a pixel", "one more"])
 def test_other_data_have_another_digest(two_classes, own, change):
     before = opened(two_classes).sha256
-    picture = own / "train" / "ants" / "0.png"
+    image = own / "train" / "ants" / "0.png"
     if change == "a name":
-        picture.rename(picture.with_name("zero.png"))
+        image.rename(image.with_name("zero.png"))
     elif change == "a pixel":
-        with Image.open(picture) as image:
-            image.putpixel((0, 0), (1, 2, 3))
-            image.save(picture)
+        with Image.open(image) as opened_image:
+            opened_image.putpixel((0, 0), (1, 2, 3))
+            opened_image.save(image)
     elif change == "one more":
-        Image.new("RGB", (40, 40)).save(picture.with_name("more.png"))
+        Image.new("RGB", (40, 40)).save(image.with_name("more.png"))
     seed, limit = int(change == "another seed"), 5 if change == "fewer" else None
     assert opened(own, seed=seed, train_limit=limit).sha256 != before
 
 
-def test_each_picture_is_listed_with_its_split_and_the_digest_of_its_file(two_classes):
+def test_each_image_is_listed_with_its_split_and_the_digest_of_its_file(two_classes):
     found = opened(two_classes)
     for part, name, digest in found.listed:
         assert hashlib.sha256((two_classes / name).read_bytes()).hexdigest() == digest
@@ -99,8 +99,8 @@ def test_each_picture_is_listed_with_its_split_and_the_digest_of_its_file(two_cl
     assert len({name for _, name, _ in found.listed}) == len(found.listed) == 42
 
 
-def test_bad_pictures_stop_or_are_left_out_with_the_reason(own):
-    (own / "train" / "ants" / "bad.jpg").write_text("no picture")
+def test_bad_images_stop_or_are_left_out_with_the_reason(own):
+    (own / "train" / "ants" / "bad.jpg").write_text("no image")
     with pytest.raises(UserError, match=r"train/ants/bad.jpg"):
         opened(own)
     found = opened(own, bad_images="skip")
@@ -108,11 +108,11 @@ def test_bad_pictures_stop_or_are_left_out_with_the_reason(own):
     assert len(found.train) == 22 and "train/ants/bad.jpg" not in found.train.names
 
 
-def test_bad_pictures_are_left_out_of_each_split_and_the_others_are_as_they_were(own):
+def test_bad_images_are_left_out_of_each_split_and_the_others_are_as_they_were(own):
     before = opened(own)
     bad = ["train/ants/bad.jpg", "train/bees/bad.jpg", "validation/bees/bad.jpg"]
     for name in bad:
-        (own / name).write_text("no picture")
+        (own / name).write_text("no image")
     found = opened(own, bad_images="skip")
     assert sorted(name for name, _ in found.skipped) == bad
     for part in ("train", "validation", "test"):
@@ -121,29 +121,29 @@ def test_bad_pictures_are_left_out_of_each_split_and_the_others_are_as_they_were
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_one_bad_picture_in_a_class_of_ten_never_refuses_the_rest(draw_pictures, tmp_path, seed):
-    root = draw_pictures(tmp_path / "data", {"ants": 10, "bees": 10})
-    (root / "ants" / f"{seed % 10}.png").write_text("no picture")
+def test_one_bad_image_in_a_class_of_ten_never_refuses_the_rest(draw_images, tmp_path, seed):
+    root = draw_images(tmp_path / "data", {"ants": 10, "bees": 10})
+    (root / "ants" / f"{seed % 10}.png").write_text("no image")
     found = opened(root, bad_images="skip", seed=seed)
     (root / "ants" / f"{seed % 10}.png").unlink()
     assert found.sha256 == opened(root, seed=seed).sha256
     assert [name for name, _ in found.skipped] == [f"ants/{seed % 10}.png"]
 
 
-def test_bad_pictures_among_the_first_are_replaced_and_no_others_are_read(
-    draw_pictures, tmp_path, monkeypatch
+def test_bad_images_among_the_first_are_replaced_and_no_others_are_read(
+    draw_images, tmp_path, monkeypatch
 ):
-    root = draw_pictures(tmp_path / "data", {"ants": 40, "bees": 40})
+    root = draw_images(tmp_path / "data", {"ants": 40, "bees": 40})
     few = opened(root, train_limit=8, eval_limit=2)
     bad = [name for name in few.train.names if name.startswith("ants")]
     for name in bad:
-        (root / name).write_text("no picture")
+        (root / name).write_text("no image")
     read = set()
     open_store = module.open_store
 
-    def watched(pictures, *rest):
-        read.update(picture.name for picture in pictures)
-        return open_store(pictures, *rest)
+    def watched(images, *rest):
+        read.update(image.name for image in images)
+        return open_store(images, *rest)
 
     monkeypatch.setattr(module, "open_store", watched)
     found = opened(root, train_limit=8, eval_limit=2, bad_images="skip")
@@ -156,21 +156,21 @@ def test_bad_pictures_among_the_first_are_replaced_and_no_others_are_read(
     assert (again.sha256, again.skipped) == (found.sha256, found.skipped)
 
 
-def test_a_class_of_bad_pictures_alone_is_an_error_that_names_it(own):
-    for picture in (own / "train" / "bees").iterdir():
-        picture.write_text("no picture")
-    with pytest.raises(UserError, match="no picture of class 'bees' is left in the train set"):
+def test_a_class_of_bad_images_alone_is_an_error_that_names_it(own):
+    for image in (own / "train" / "bees").iterdir():
+        image.write_text("no image")
+    with pytest.raises(UserError, match="no image of class 'bees' is left in the train set"):
         opened(own, bad_images="skip")
 
 
-def test_nothing_but_bad_pictures_is_an_error(own):
-    for picture in own.rglob("*.png"):
-        picture.write_text("no picture")
-    with pytest.raises(UserError, match=r"42 of 42 pictures cannot be decoded"):
+def test_nothing_but_bad_images_is_an_error(own):
+    for image in own.rglob("*.png"):
+        image.write_text("no image")
+    with pytest.raises(UserError, match=r"42 of 42 images cannot be decoded"):
         opened(own, bad_images="skip")
 
 
-def test_the_same_picture_in_two_classes_of_a_split_is_a_conflict(own):
+def test_the_same_image_in_two_classes_of_a_split_is_a_conflict(own):
     shutil.copy(own / "train" / "ants" / "1.png", own / "train" / "bees" / "copy.png")
     shutil.copy(own / "train" / "ants" / "2.png", own / "train" / "ants" / "copy.png")
     found = opened(own)
@@ -225,7 +225,7 @@ def test_a_run_inside_of_a_data_set_still_to_be_made_is_refused(tmp_path, datase
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_picture_in_two_splits_is_a_leak(own):
+def test_the_same_image_in_two_splits_is_a_leak(own):
     shutil.copy(own / "train" / "ants" / "1.png", own / "validation" / "bees" / "copy.png")
     ((one, other),) = opened(own).leaks
     assert {one, other} == {"train/ants/1.png", "validation/bees/copy.png"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.data.decoding import UnreadablePicture, decode, load, resize
+from lib.data.decoding import UnreadableImage, decode, load, resize
 
 # lib.data.decoding silences these for users; pytest would show them all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -60,7 +60,7 @@ def error_of(image, expected):
     return np.abs(np.asarray(image, int) - np.asarray(expected.convert("RGB"), int)).mean()
 
 
-TWO_IN_ONE = "JPEG of a phone with a second picture behind the first"
+TWO_IN_ONE = "JPEG of a phone with a second image behind the first"
 ENCODED = {
     "JPEG": encoded(scene(), "JPEG", quality=95),
     "progressive JPEG": encoded(scene(), "JPEG", quality=95, progressive=True),
@@ -89,7 +89,7 @@ def test_every_format_is_decoded_to_the_colours_it_shows(kind):
 
 
 @pytest.mark.parametrize("kind", GREY)
-def test_grey_pictures_get_three_equal_channels(kind):
+def test_grey_images_get_three_equal_channels(kind):
     image = decode(GREY[kind])
     assert error_of(image, scene().convert("L")) < 2
     red, green, blue = np.moveaxis(np.asarray(image), -1, 0)
@@ -97,7 +97,7 @@ def test_grey_pictures_get_three_equal_channels(kind):
     assert (red == blue).all()
 
 
-def test_black_and_white_pictures_stay_black_and_white():
+def test_black_and_white_images_stay_black_and_white():
     image = scene().convert("1")
     for format in ("PNG", "GIF", "BMP"):
         assert error_of(decode(encoded(image, format)), image) == 0
@@ -199,7 +199,7 @@ def test_every_orientation_shows_the_same_scene(orientation):
 
 @at_any_speed
 @given(data=st.data())
-def test_a_damaged_exif_block_does_not_spoil_the_picture(data):
+def test_a_damaged_exif_block_does_not_spoil_the_image(data):
     exif = bytearray(turned(6).tobytes())
     exif[data.draw(st.integers(6, len(exif) - 1))] = data.draw(st.integers(0, 255))
     image = decode(encoded(scene(), "PNG", exif=bytes(exif)))
@@ -215,7 +215,7 @@ def test_a_file_cut_short_anywhere_is_refused_or_still_whole(kind, data):
     end = data.draw(st.integers(0, len(whole) - 1))
     try:
         image = decode(whole[:end])
-    except UnreadablePicture:
+    except UnreadableImage:
         return
     assert end > 0
     assert image.tobytes() == decode(whole).tobytes()
@@ -224,43 +224,43 @@ def test_a_file_cut_short_anywhere_is_refused_or_still_whole(kind, data):
 @pytest.mark.parametrize("kind", sorted({*ENCODED, *GREY} - {TWO_IN_ONE}))
 def test_half_a_file_is_refused(kind):
     whole = (ENCODED | GREY)[kind]
-    with pytest.raises(UnreadablePicture, match=r"cut short|not a JPEG"):
+    with pytest.raises(UnreadableImage, match=r"cut short|not a JPEG"):
         decode(whole[: len(whole) // 2])
 
 
 @at_any_speed
 @given(kind=st.sampled_from([*ENCODED, *GREY]), data=st.data())
-def test_damage_gives_a_picture_or_a_short_reason_and_nothing_else(kind, data):
+def test_damage_gives_an_image_or_a_short_reason_and_nothing_else(kind, data):
     damaged = bytearray((ENCODED | GREY)[kind])
     for _ in range(data.draw(st.integers(1, 8))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
         assert decode(bytes(damaged)).mode == "RGB"
-    except UnreadablePicture as error:
+    except UnreadableImage as error:
         assert 0 < len(str(error)) < 200
         assert "\n" not in str(error)
 
 
 def test_an_empty_file_is_refused():
-    with pytest.raises(UnreadablePicture, match="empty"):
+    with pytest.raises(UnreadableImage, match="empty"):
         decode(b"")
 
 
 @at_any_speed
 @given(data=st.binary(min_size=1))
-def test_what_is_no_picture_is_refused(data):
-    with pytest.raises(UnreadablePicture):
+def test_what_is_no_image_is_refused(data):
+    with pytest.raises(UnreadableImage):
         decode(data)
 
 
 def test_a_format_that_is_not_promised_is_refused():
-    with pytest.raises(UnreadablePicture, match="not a JPEG, PNG, GIF, BMP or WebP"):
+    with pytest.raises(UnreadableImage, match="not a JPEG, PNG, GIF, BMP or WebP"):
         decode(encoded(scene(), "TIFF"))
 
 
 @pytest.mark.parametrize("side", [12_000, 100_000], ids=["our limit", "Pillow's limit"])
 def test_a_decompression_bomb_is_refused_before_it_goes_off(side):
-    with pytest.raises(UnreadablePicture, match="exceeds the limit of 128 million pixels"):
+    with pytest.raises(UnreadableImage, match="exceeds the limit of 128 million pixels"):
         decode(png(side, side, 8, 2, [b""]))
 
 
@@ -296,7 +296,7 @@ def test_any_shape_becomes_the_square_asked_for(width, height, size):
     assert (pixels == (10, 20, 30)).all()
 
 
-def test_a_picture_of_the_right_size_is_not_touched():
+def test_an_image_of_the_right_size_is_not_touched():
     image = scene(40, 40)
     assert (resize(image, 40) == np.asarray(image)).all()
 

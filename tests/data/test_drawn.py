@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib.data.drawn import draw_cats_and_dogs, fetch
 from lib.data.drawn.others import OTHERS
-from lib.data.drawn.subjects import draw_picture
+from lib.data.drawn.subjects import draw_image
 from lib.errors import UserError
 
 
@@ -41,13 +41,13 @@ def test_the_layout_is_that_of_the_photographs(small):
     ]
 
 
-def test_every_file_is_a_jpeg_picture_in_colour(small):
+def test_every_file_is_a_jpeg_image_in_colour(small):
     for path in small.rglob("*.jpg"):
-        with Image.open(path) as picture:
-            assert (picture.format, picture.mode) == ("JPEG", "RGB")
+        with Image.open(path) as image:
+            assert (image.format, image.mode) == ("JPEG", "RGB")
 
 
-def test_no_picture_is_drawn_twice(small):
+def test_no_image_is_drawn_twice(small):
     assert len(set(contents(small).values())) == 6
 
 
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_others(small,
     assert not set(contents(tmp_path / "other").values()) & set(contents(small).values())
 
 
-def test_progress_counts_every_picture(tmp_path):
+def test_progress_counts_every_image(tmp_path):
     seen = []
 
     @contextlib.contextmanager
@@ -67,7 +67,7 @@ def test_progress_counts_every_picture(tmp_path):
         yield lambda count: seen.append(count)
 
     draw_cats_and_dogs(tmp_path / "drawn", progress, train=2, validation=2)
-    assert seen == [("drawing", 4, "pictures"), 1, 1, 1, 1]
+    assert seen == [("drawing", 4, "images"), 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("after", [1, 4])
@@ -139,9 +139,9 @@ def test_the_weights_learned_from_ten_classes_or_more_none_of_them_cat_or_dog():
 
 @pytest.mark.parametrize("subject", ["cat", "dog", *OTHERS])
 def test_every_subject_can_be_drawn_in_many_ways(subject):
-    pictures = [draw_picture(subject, str(number)) for number in range(12)]
-    assert all(150 <= side <= 240 for picture in pictures for side in picture.size)
-    assert len({picture.tobytes() for picture in pictures}) == 12
+    images = [draw_image(subject, str(number)) for number in range(12)]
+    assert all(150 <= side <= 240 for image in images for side in image.size)
+    assert len({image.tobytes() for image in images}) == 12
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def test_every_subject_can_be_drawn_in_many_ways(subject):
     [("cat", "bc68233c2466588b"), ("dog", "72ea668258aacbfc")],
 )
 def test_the_pixels_are_the_ones_that_the_embedded_weights_were_measured_on(subject, digest):
-    pixels = b"".join(draw_picture(subject, f"0/{number}").tobytes() for number in range(10))
+    pixels = b"".join(draw_image(subject, f"0/{number}").tobytes() for number in range(10))
     assert hashlib.sha256(pixels).hexdigest()[:16] == digest

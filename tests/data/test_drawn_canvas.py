@@ -60,7 +60,7 @@ def test_a_mirrored_frame_swaps_left_and_right():
     assert not painted(canvas)[:, 20:].any()
 
 
-def test_the_square_from_minus_one_to_one_covers_a_picture_of_any_shape():
+def test_the_square_from_minus_one_to_one_covers_an_image_of_any_shape():
     for size in ((60, 30), (30, 60), (50, 50)):
         canvas = Canvas(*size)
         canvas.polygon([(-1, -1), (1, -1), (1, 1), (-1, 1)], RED)

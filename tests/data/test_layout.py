@@ -57,7 +57,7 @@ def test_split_folders_are_known_by_many_names(tmp_path, names, nested):
     splits = split_folder(tmp_path, 0)
     assert splits.classes == ("cats", "dogs")
     for part, path in zip((splits.train, splits.validation, splits.test), paths, strict=True):
-        assert {picture.name.rsplit("/", 2)[0] for picture in part} == {path}
+        assert {image.name.rsplit("/", 2)[0] for image in part} == {path}
         assert len(part) == 10
 
 
@@ -104,9 +104,9 @@ def test_what_is_held_back_from_training_depends_on_the_seed_alone(tmp_path):
     assert set(split(listing, 1).validation) != set(split(listing, 2).validation)
 
 
-def test_a_single_training_picture_cannot_be_held_back(tmp_path):
+def test_a_single_training_image_cannot_be_held_back(tmp_path):
     fill(tmp_path, "train/cats", "train/dogs", "test/cats dogs", count=1)
-    with pytest.raises(UserError, match="class 'cats' has 1 picture but needs at least 2"):
+    with pytest.raises(UserError, match="class 'cats' has 1 image but needs at least 2"):
         split_folder(tmp_path, 0)
 
 
@@ -117,7 +117,7 @@ CLASSES = {
         "bus/city coach", "car/old new", "train/steam diesel",
     ],
     "train, with one folder in each class": ["bus/images", "car/images", "train/images"],
-    "train, some of whose pictures are in a folder": ["bus car train", "train/more"],
+    "train, some of whose images are in a folder": ["bus car train", "train/more"],
     "two trains": ["bullet_train steam_train"],
     "a crash test": ["bullet_train crash_test"],
     "tests of two kinds": ["blood_test skin_test"],
@@ -126,7 +126,7 @@ CLASSES = {
     "names that only begin like parts": ["trainers tester value"],
     "classes with different folders inside": ["cats/tabby siamese", "dogs/poodle beagle"],
     "classes with one folder of the same name": ["cats/images", "dogs/images"],
-    "folders of the same names next to pictures": ["cats dogs", "cats/in out", "dogs/in out"],
+    "folders of the same names next to images": ["cats dogs", "cats/in out", "dogs/in out"],
 }  # fmt: skip
 
 
@@ -163,7 +163,7 @@ UNLABELLED = {
 
 
 @pytest.mark.parametrize(("folders", "aside"), UNLABELLED.values(), ids=UNLABELLED)
-def test_test_pictures_without_classes_are_left_aside_with_a_line(tmp_path, folders, aside):
+def test_test_images_without_classes_are_left_aside_with_a_line(tmp_path, folders, aside):
     fill(tmp_path, *folders)
     assert f"eft aside: {aside} (no class folders)" in find_layout(tmp_path).note
     splits = split_folder(tmp_path, 0)
@@ -216,7 +216,7 @@ UNCLEAR = {
         ["cats dogs", "train/cats dogs"],
         "holds train/ but no validation/, next to cats/ and dogs/",
     ),
-    "training next to pictures": (
+    "training next to images": (
         ["train/cats dogs", "holdout"], "holds train/ but no validation/, next to holdout/",
     ),
     "one class and a test": (

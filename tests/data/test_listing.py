@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from lib.data.listing import Picture, list_classes
+from lib.data.listing import ImageFile, list_classes
 from lib.errors import UserError
 
 
@@ -23,7 +23,7 @@ def test_classes_are_numbered_in_the_order_of_their_names(tmp_path):
     fill(tmp_path, "dogs/2.jpg", "cats/1.jpg", "ants/3.jpg")
     listed = list_classes(tmp_path, tmp_path)
     assert list(listed) == ["ants", "cats", "dogs"]
-    assert listed["dogs"] == (Picture(tmp_path / "dogs" / "2.jpg", "dogs/2.jpg", 2),)
+    assert listed["dogs"] == (ImageFile(tmp_path / "dogs" / "2.jpg", "dogs/2.jpg", 2),)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_classes_that_are_all_numbers_are_in_the_order_of_their_values(tmp_path,
     fill(tmp_path, *(f"{name}/1.jpg" for name in reversed(classes)))
     listed = list_classes(tmp_path, tmp_path)
     assert list(listed) == classes
-    assert [pictures[0].label for pictures in listed.values()] == list(range(len(classes)))
+    assert [images[0].label for images in listed.values()] == list(range(len(classes)))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_where_one_class_is_no_number_all_are_in_the_order_of_words(tmp_path, cl
     assert list(names_in(tmp_path)) == classes
 
 
-def test_pictures_are_in_the_order_of_their_names(tmp_path):
+def test_images_are_in_the_order_of_their_names(tmp_path):
     fill(tmp_path, "dogs/1.jpg", *(f"cats/{i:02}.jpg" for i in reversed(range(30))))
     assert names_in(tmp_path)["cats"] == [f"cats/{i:02}.jpg" for i in range(30)]
 
@@ -89,12 +89,12 @@ def test_names_that_are_not_unicode_can_be_printed(tmp_path):
     with open(folder + b"/caf\xe9.jpg", "wb") as file:
         file.write(b"x")
     fill(tmp_path, "dogs/1.jpg")
-    (picture,) = list_classes(tmp_path, tmp_path)["cats"]
-    assert picture.name.encode() == b"cats/caf\\xe9.jpg"
-    assert picture.path.read_bytes() == b"x"
+    (image,) = list_classes(tmp_path, tmp_path)["cats"]
+    assert image.name.encode() == b"cats/caf\\xe9.jpg"
+    assert image.path.read_bytes() == b"x"
 
 
-# What systems and their programs leave in folders of pictures; all that ends in / is a folder.
+# What systems and their programs leave in folders of images; all that ends in / is a folder.
 LEFT_BEHIND = [
     *(".DS_Store", "._1.jpg", "Icon\r", "Icon\uf00d", "__MACOSX/", "Temporary Items/"),
     *("Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "Desktop.ini"),
@@ -209,7 +209,7 @@ def test_one_class_only_is_an_error_that_names_it(tmp_path):
 
 def test_an_empty_class_is_an_error_that_names_it(tmp_path):
     fill(tmp_path, "cats/1.jpg", "dogs/.DS_Store")
-    with pytest.raises(UserError, match="dogs' holds no pictures"):
+    with pytest.raises(UserError, match="dogs' holds no images"):
         list_classes(tmp_path, tmp_path)
 
 

@@ -17,7 +17,7 @@ def epoch_of(epoch, count, batch, seed):
 
 
 @given(COUNTS, BATCHES, SEEDS, EPOCHS)
-def test_an_epoch_shows_every_picture_exactly_once(count, batch, seed, epoch):
+def test_an_epoch_shows_every_image_exactly_once(count, batch, seed, epoch):
     positions = np.concatenate(epoch_of(epoch, count, batch, seed))
     assert sorted(positions) == list(range(count))
 

@@ -34,12 +34,12 @@ def folder_of(counts):
         yield fill(Path(name), counts)
 
 
-def names(pictures):
-    return [picture.name for picture in pictures]
+def names(images):
+    return [image.name for image in images]
 
 
-def per_class(pictures):
-    return Counter(picture.label for picture in pictures)
+def per_class(images):
+    return Counter(image.label for image in images)
 
 
 def require_disjoint_and_complete(splits, root):
@@ -92,7 +92,7 @@ def test_a_fifth_of_each_validation_class_becomes_the_test_set(counts, seed):
         assert per_class(splits.test)[label] == max(1, round(counts[name] / 5))
 
 
-def test_the_well_known_data_set_gives_2000_800_and_200_pictures(tmp_path):
+def test_the_well_known_data_set_gives_2000_800_and_200_images(tmp_path):
     halves = {
         "train/cats": 1000,
         "train/dogs": 1000,
@@ -120,7 +120,7 @@ def test_the_names_of_the_parts_may_be_capitalised(tmp_path):
     assert splits.classes == ("a", "b")
 
 
-def test_a_class_with_a_single_validation_picture_keeps_it_there(tmp_path):
+def test_a_class_with_a_single_validation_image_keeps_it_there(tmp_path):
     counts = {"train/a": 2, "train/b": 2, "validation/a": 1, "validation/b": 2}
     splits = split_folder(fill(tmp_path, counts), seed=0)
     assert per_class(splits.validation) == {0: 1, 1: 1}
@@ -164,7 +164,7 @@ def test_the_split_is_the_same_today_as_it_was_when_this_was_written(tmp_path):
     assert names(splits.validation) == ["a/7.jpg", "b/4.jpg"]
 
 
-def test_another_seed_chooses_other_pictures_in_another_order(tmp_path):
+def test_another_seed_chooses_other_images_in_another_order(tmp_path):
     root = fill(tmp_path, {"a": 40, "b": 40})
     first, second = split_folder(root, 0), split_folder(root, 1)
     for part in ("train", "validation", "test"):
@@ -179,7 +179,7 @@ def test_another_seed_orders_given_parts_anew(tmp_path):
     assert first.train != second.train
 
 
-def test_adding_a_picture_moves_at_most_a_few_others(tmp_path):
+def test_adding_an_image_moves_at_most_a_few_others(tmp_path):
     root = fill(tmp_path, {"a": 100, "b": 100})
     before = split_folder(root, 0)
     (root / "a" / "new.jpg").touch()
@@ -189,7 +189,7 @@ def test_adding_a_picture_moves_at_most_a_few_others(tmp_path):
 
 @on_disk
 @given(counts=SIZES, seed=SEEDS, limit=st.integers(1, 60))
-def test_the_first_pictures_have_the_proportions_of_the_whole(counts, seed, limit):
+def test_the_first_images_have_the_proportions_of_the_whole(counts, seed, limit):
     with folder_of(counts) as root:
         splits = split_folder(root, seed)
     whole, first = per_class(splits.train), per_class(splits.train[:limit])
@@ -198,7 +198,7 @@ def test_the_first_pictures_have_the_proportions_of_the_whole(counts, seed, limi
         assert abs(first[label] - expected) <= len(whole) / 2 + 0.5
 
 
-def test_limits_keep_the_first_pictures(tmp_path):
+def test_limits_keep_the_first_images(tmp_path):
     splits = split_folder(fill(tmp_path, {"a": 40, "b": 40}), seed=0)
     short = limited(splits, train_limit=8, eval_limit=2)
     assert short.train == splits.train[:8]
@@ -217,37 +217,37 @@ def test_no_limit_and_limits_beyond_the_end_keep_everything(tmp_path):
 @given(
     counts=SIZES, seed=SEEDS, given_parts=st.booleans(), chance=st.randoms(use_true_random=False)
 )
-def test_leaving_out_bad_pictures_splits_as_if_they_had_never_been_there(
+def test_leaving_out_bad_images_splits_as_if_they_had_never_been_there(
     counts, seed, given_parts, chance
 ):
     parts = ("train/", "validation/") if given_parts else ("",)
     with folder_of({part + name: n for part in parts for name, n in counts.items()}) as root:
         listing = list_folder(root)
         bad = []
-        for by_class in listing.pictures.values():
-            for pictures in by_class.values():
-                bad += chance.sample(pictures, chance.randint(0, len(pictures) - 3))
+        for by_class in listing.images.values():
+            for images in by_class.values():
+                bad += chance.sample(images, chance.randint(0, len(images) - 3))
         found = split(listing, seed, bad)
-        for picture in bad:
-            picture.path.unlink()
+        for image in bad:
+            image.path.unlink()
         assert found == split_folder(root, seed)
 
 
-def test_one_bad_picture_in_a_class_of_ten_is_never_in_the_way(tmp_path):
+def test_one_bad_image_in_a_class_of_ten_is_never_in_the_way(tmp_path):
     listing = list_folder(fill(tmp_path, {"a": 10, "b": 10}))
     for seed in range(200):
-        splits = split(listing, seed, bad=[listing.pictures["train"]["a"][seed % 10]])
+        splits = split(listing, seed, bad=[listing.images["train"]["a"][seed % 10]])
         sizes = [len(getattr(splits, part)) for part in ("train", "validation", "test")]
         assert sizes == [15, 2, 2]
         assert set(per_class(splits.test)) == set(per_class(splits.validation)) == {0, 1}
 
 
-def test_of_two_pictures_whose_names_look_alike_only_the_bad_one_is_left_out(tmp_path):
+def test_of_two_images_whose_names_look_alike_only_the_bad_one_is_left_out(tmp_path):
     fill(tmp_path, {"a": 4, "b": 4})
     for form in ("NFC", "NFD"):
         (tmp_path / "a" / unicodedata.normalize(form, "é.jpg")).touch()
     listing = list_folder(tmp_path)
-    alike = [p for p in listing.pictures["train"]["a"] if p.name == "a/é.jpg"]
+    alike = [p for p in listing.images["train"]["a"] if p.name == "a/é.jpg"]
     assert len(alike) == 2 and alike[0].path != alike[1].path
     for bad, good in (alike, alike[::-1]):
         splits = split(listing, 0, [bad])
@@ -255,17 +255,17 @@ def test_of_two_pictures_whose_names_look_alike_only_the_bad_one_is_left_out(tmp
         assert good in kept and bad not in kept and len(kept) == 9
 
 
-def test_leaving_out_the_last_picture_of_a_class_is_an_error(tmp_path):
+def test_leaving_out_the_last_image_of_a_class_is_an_error(tmp_path):
     counts = {"train/a": 2, "train/b": 1, "validation/a": 2, "validation/b": 2}
     listing = list_folder(fill(tmp_path, counts))
-    with pytest.raises(UserError, match="no picture of class 'b' is left in the train set"):
-        split(listing, 0, listing.pictures["train"]["b"])
+    with pytest.raises(UserError, match="no image of class 'b' is left in the train set"):
+        split(listing, 0, listing.images["train"]["b"])
 
 
-def test_too_few_good_pictures_are_an_error_that_says_so(tmp_path):
+def test_too_few_good_images_are_an_error_that_says_so(tmp_path):
     listing = list_folder(fill(tmp_path, {"a": 9, "b": 4}))
-    with pytest.raises(UserError, match="class 'b' has 2 pictures that can be decoded but needs"):
-        split(listing, 0, listing.pictures["train"]["b"][:2])
+    with pytest.raises(UserError, match="class 'b' has 2 images that can be decoded but needs"):
+        split(listing, 0, listing.images["train"]["b"][:2])
 
 
 @pytest.mark.parametrize(
@@ -289,11 +289,11 @@ def test_parts_with_different_classes_are_an_error_that_names_them(tmp_path, par
 
 
 def test_a_class_too_small_to_be_split_is_an_error_with_the_number_needed(tmp_path):
-    with pytest.raises(UserError, match="class 'b' has 2 pictures but needs at least 3"):
+    with pytest.raises(UserError, match="class 'b' has 2 images but needs at least 3"):
         split_folder(fill(tmp_path, {"a": 9, "b": 2}), seed=0)
 
 
-def test_three_pictures_a_class_are_enough(tmp_path):
+def test_three_images_a_class_are_enough(tmp_path):
     splits = split_folder(fill(tmp_path, {"a": 3, "b": 3}), seed=0)
     for part in ("train", "validation", "test"):
         assert per_class(getattr(splits, part)) == {0: 1, 1: 1}

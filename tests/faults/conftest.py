@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.cats_and_dogs import NAME, PICTURES
+from lib.data.cats_and_dogs import COUNTS, NAME
 from tests.faults.program import Outcome, Program
 from tests.http_server import Answer, serving
 
@@ -68,7 +68,7 @@ def _archive() -> bytes:
     """The archive of the data set, as large in number and small in bytes as may be."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
-        for folder, count in PICTURES.items():
+        for folder, count in COUNTS.items():
             subject = Path(folder).name.removesuffix("s")
             for number in range(count):
                 name = f"{NAME}/{folder}/{subject}.{number}.jpg"

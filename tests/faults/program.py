@@ -24,7 +24,7 @@ class Program:
 
     Attributes:
         arguments: without the folder of the run.
-        cache: where decoded pictures are kept.
+        cache: where decoded images are kept.
         prefix: what the command begins with, to run it elsewhere than in this very surroundings.
         script: the program itself.
     """

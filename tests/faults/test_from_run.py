@@ -28,7 +28,7 @@ def test_it_begins_where_the_head_ended_and_needs_the_other_run_no_more(referenc
     end_of_head = reference.outcome.history[2]
     start = history(workdir)[1]
     assert start[:3] == ("0", "start", "0")
-    assert start[-2:] == end_of_head[-2:]  # loss and accuracy on the validation pictures
+    assert start[-2:] == end_of_head[-2:]  # loss and accuracy on the validation images
     assert [row[1] for row in history(workdir)[2:]] == ["finetune"]
     saved = json.loads((workdir / "config.json").read_text())
     assert saved["flags"]["from_run"] == str(source)

@@ -13,7 +13,7 @@ BEFORE_TRAINING = (
     "fetched",
     "decode@5",
     "write:*.json.gz",
-    "write:pictures.csv",
+    "write:images.csv",
     "write:config.json",
 )
 WHILE_TRAINING = (
@@ -49,7 +49,7 @@ def test_killed_at_each_of_these_places_in_turn_a_run_ends_in_the_same_bits(refe
 
 
 def test_killed_anywhere_a_run_ends_in_the_same_bits(reference, tmp_path):
-    # The pictures are there and decoded already, so that less is done than by the reference.
+    # The images are there and decoded already, so that less is done than by the reference.
     places = [
         place
         for place in reference.places[reference.places.index("tensorflow") :]

@@ -17,7 +17,7 @@ def silent(*_):
 
 @pytest.fixture(scope="module")
 def subset(two_classes):
-    """Sixteen pictures, whose level of red stands for what a network would say."""
+    """Sixteen images, whose level of red stands for what a network would say."""
     return open_dataset(Config(dataset=str(two_classes), image_size=16), silent).validation
 
 
@@ -44,7 +44,7 @@ def compared(subset, change):
 
 def test_a_faithful_copy_agrees_on_all(subset):
     found = compared(subset, lambda probabilities: probabilities)
-    assert (found.takes, found.pictures, found.disagreeing) == ("pictures", 16, 0)
+    assert (found.takes, found.images, found.disagreeing) == ("pictures", 16, 0)
     assert found.largest_difference == 0
     assert found.accuracy == found.accuracy_of_run
     assert found.milliseconds > 0

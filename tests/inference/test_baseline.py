@@ -47,7 +47,7 @@ def test_a_baseline_of_another_seed_has_seen_a_part_of_it(begin, two_classes):
     assert baseline.seen == len(test) - shared
 
 
-def test_a_baseline_gets_the_pictures_at_its_own_size_in_the_same_order(begin, two_classes):
+def test_a_baseline_gets_the_images_at_its_own_size_in_the_same_order(begin, two_classes):
     _, run, test = begin("run", two_classes, image_size=32)
     folder, _, _ = begin("baseline", two_classes, image_size=48)
     subset = open_baseline(folder, run, test, own=True, progress=silent).subset

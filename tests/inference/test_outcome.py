@@ -52,19 +52,19 @@ def trained(network, classes, trained_from=None, engine="auto"):
 
 @pytest.mark.parametrize("trained_from", [None, 100])
 @pytest.mark.parametrize("engine", ["plain", "auto"])
-def test_a_network_is_evaluated_as_the_whole_model_sees_the_pictures(network, engine, trained_from):
-    pictures = subset(CLASSES)
-    found = evaluate_trained(trained(network, CLASSES, trained_from, engine), pictures, Stop())
-    logits = network.model(pictures.pixels(np.arange(7)).astype(np.float32)).numpy()[:, 0]
+def test_a_network_is_evaluated_as_the_whole_model_sees_the_images(network, engine, trained_from):
+    images = subset(CLASSES)
+    found = evaluate_trained(trained(network, CLASSES, trained_from, engine), images, Stop())
+    logits = network.model(images.pixels(np.arange(7)).astype(np.float32)).numpy()[:, 0]
     expected = 1 / (1 + np.exp(-logits))
     np.testing.assert_allclose(found.probabilities[:, 1], expected, atol=1e-3)
-    assert found.labels.tolist() == pictures.labels.tolist()
+    assert found.labels.tolist() == images.labels.tolist()
     assert found.predicted.tolist() == (logits > 0).astype(int).tolist()
 
 
 def test_three_classes_are_evaluated_with_a_probability_each(network_for_three):
-    pictures = subset(("ants", "bees", "cicadas"))
-    found = evaluate_trained(trained(network_for_three, pictures.classes), pictures, Stop())
+    images = subset(("ants", "bees", "cicadas"))
+    found = evaluate_trained(trained(network_for_three, images.classes), images, Stop())
     assert found.probabilities.shape == (7, 3)
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-5)
     assert found.predicted.tolist() == found.probabilities.argmax(axis=1).tolist()

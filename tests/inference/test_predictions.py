@@ -10,7 +10,7 @@ from lib.inference.predictions import predictions
 from lib.inference.reading import Read
 
 CLASSES = ("ants", "bees", "cicadas")
-# Of seven pictures, whose level is their number: a class each, most often bees.
+# Of seven images, whose level is their number: a class each, most often bees.
 LIKELIEST = [1, 0, 1, 2, 1, 2, 1]
 PROBABILITIES = np.array(
     [
@@ -28,7 +28,7 @@ PROBABILITIES = np.array(
 
 @dataclasses.dataclass
 class Fake:
-    """Stands for a trained run that knows the seven pictures."""
+    """Stands for a trained run that knows the seven images."""
 
     config = Config(batch_size=3)
     classes = CLASSES
@@ -37,7 +37,7 @@ class Fake:
 
 @pytest.fixture
 def seven(monkeypatch):
-    """What is said of the seven pictures, and the batches that heat was asked for."""
+    """What is said of the seven images, and the batches that heat was asked for."""
     asked = []
 
     def classify(pixels):
@@ -64,7 +64,7 @@ def seven(monkeypatch):
     return tell
 
 
-def test_each_picture_has_its_own_class_and_probabilities_in_the_order_given(seven):
+def test_each_image_has_its_own_class_and_probabilities_in_the_order_given(seven):
     found, _ = seven(False)
     assert [each.path.name for each in found] == [f"{n}.jpg" for n in range(7)]
     assert [each.name for each in found] == [CLASSES[k] for k in LIKELIEST]
@@ -74,7 +74,7 @@ def test_each_picture_has_its_own_class_and_probabilities_in_the_order_given(sev
         assert each.heat is None
 
 
-def test_heat_is_for_the_class_that_is_predicted_for_that_picture(seven):
+def test_heat_is_for_the_class_that_is_predicted_for_that_image(seven):
     found, asked = seven(True)
     assert sorted(asked) == [
         ([0, 1, 2], LIKELIEST[:3]),

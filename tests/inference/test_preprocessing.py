@@ -32,10 +32,10 @@ def encoded(image, kind, **options):
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_is_decoded_as_in_training_or_refused(kind):
-    picture, refused = decoded(tf.constant(FILES[kind]))
+    image, refused = decoded(tf.constant(FILES[kind]))
     assert refused.numpy() == REFUSED.get(kind, b"")
     if not refused.numpy():
-        np.testing.assert_array_equal(picture, np.asarray(decode(FILES[kind])))
+        np.testing.assert_array_equal(image, np.asarray(decode(FILES[kind])))
 
 
 @settings(max_examples=40)
@@ -54,9 +54,9 @@ def test_what_pillow_writes_is_decoded_as_in_training(mode, kind, width, height,
         data = encoded(image, kind)
     except OSError:  # a mode that this kind of file does not know
         return
-    picture, refused = decoded(tf.constant(data))
+    image, refused = decoded(tf.constant(data))
     assert refused.numpy() == b""
-    np.testing.assert_array_equal(picture, np.asarray(decode(data)))
+    np.testing.assert_array_equal(image, np.asarray(decode(data)))
 
 
 def test_an_orientation_of_an_unusual_type_is_refused():
@@ -72,24 +72,24 @@ def test_an_orientation_of_an_unusual_type_is_refused():
 
 def test_a_gif_that_ends_within_an_extension_is_refused():
     data = b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\1"  # a comment of one byte, which is missing
-    assert decoded(tf.constant(data))[1].numpy() == b"a GIF without a picture"
+    assert decoded(tf.constant(data))[1].numpy() == b"a GIF without an image"
 
 
 def test_a_file_that_cannot_be_read_costs_the_others_nothing():
     good = [encoded(smooth_noise(), "PNG"), encoded(smooth_noise(), "BMP")]
     bad = [b"", b"hello", good[0][:100], FILES["BMP, run lengths"]]
-    pictures, refused = decoded_and_resized(tf.constant([good[0], *bad, good[1]]), 32)
+    images, refused = decoded_and_resized(tf.constant([good[0], *bad, good[1]]), 32)
     assert [bool(reason) for reason in refused.numpy()] == [False, True, True, True, True, False]
     assert refused.numpy()[3].startswith(b"damaged")
-    for picture in (pictures[0], pictures[5]):
+    for image in (images[0], images[5]):
         expected = resize(smooth_noise(), 32).astype(int)
-        assert np.abs(picture - expected).max() <= 2
-    assert not pictures[1:5].numpy().any()
+        assert np.abs(image - expected).max() <= 2
+    assert not images[1:5].numpy().any()
 
 
-def test_no_files_are_no_pictures():
-    pictures, refused = decoded_and_resized(tf.zeros((0,), tf.string), 32)
-    assert pictures.shape == (0, 32, 32, 3)
+def test_no_files_are_no_images():
+    images, refused = decoded_and_resized(tf.zeros((0,), tf.string), 32)
+    assert images.shape == (0, 32, 32, 3)
     assert refused.shape == (0,)
 
 
@@ -107,7 +107,7 @@ def test_resizing_is_that_of_training_but_for_pixels_halfway_between_two_levels(
         assert np.abs(result[0] - expected).max() <= 2  # rounded twice, in width and in height
 
 
-def test_pictures_of_the_right_size_are_left_as_they_are():
+def test_images_of_the_right_size_are_left_as_they_are():
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
     np.testing.assert_array_equal(resized(pixels, 32), pixels)
     np.testing.assert_array_equal(resized_by_matrices(pixels, 32), pixels)

@@ -11,7 +11,7 @@ from lib.inference import reading
 from lib.inference.reading import named_files, read_ahead
 
 
-def write_picture(path, level=0, size=(50, 40)):
+def write_image(path, level=0, size=(50, 40)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (level, 0, 0)).save(path, "PNG")
     return path
@@ -22,19 +22,19 @@ def listed(*arguments, standard_input=b""):
 
 
 def test_folders_are_searched_and_files_taken_as_they_are(tmp_path):
-    deep = write_picture(tmp_path / "set" / "b" / "deep.png")
-    first = write_picture(tmp_path / "set" / "a.PNG")
-    write_picture(tmp_path / "set" / ".hidden.png")
+    deep = write_image(tmp_path / "set" / "b" / "deep.png")
+    first = write_image(tmp_path / "set" / "a.PNG")
+    write_image(tmp_path / "set" / ".hidden.png")
     alone = tmp_path / "not there.png"
     assert listed(alone, tmp_path / "set") == [alone, first, deep]
 
 
 def test_a_dash_stands_for_names_on_standard_input(tmp_path):
-    picture = write_picture(tmp_path / "set" / "a.png")
+    image = write_image(tmp_path / "set" / "a.png")
     odd = os.fsdecode(b"caf\xe9.jpg")
     names = os.fsencode(tmp_path / "set") + b"\n\n" + os.fsencode(odd) + b"\r\n"
     found = listed("x.png", "-", standard_input=names)
-    assert [str(path) for path in found] == ["x.png", str(picture), odd]
+    assert [str(path) for path in found] == ["x.png", str(image), odd]
 
 
 def test_a_folder_without_files_is_said(tmp_path):
@@ -43,10 +43,10 @@ def test_a_folder_without_files_is_said(tmp_path):
     assert str(tmp_path) in str(error)
 
 
-def test_files_are_read_in_order_and_those_that_are_no_pictures_say_why(tmp_path):
-    good = [write_picture(tmp_path / f"{level}.png", level) for level in range(0, 200, 20)]
+def test_files_are_read_in_order_and_those_that_are_no_images_say_why(tmp_path):
+    good = [write_image(tmp_path / f"{level}.png", level) for level in range(0, 200, 20)]
     text = tmp_path / "text.jpg"
-    text.write_text("no picture")
+    text.write_text("no image")
     paths = [*good[:5], text, tmp_path / "missing.png", *good[5:]]
     reads = list(read_ahead(paths, size=8, shown=0, limit=3))
     assert [read.path for read in reads] == paths
@@ -58,7 +58,7 @@ def test_files_are_read_in_order_and_those_that_are_no_pictures_say_why(tmp_path
 
 
 def test_what_people_see_keeps_its_shape(tmp_path):
-    (read,) = read_ahead([write_picture(tmp_path / "a.png", size=(500, 250))], 8, 100, limit=1)
+    (read,) = read_ahead([write_image(tmp_path / "a.png", size=(500, 250))], 8, 100, limit=1)
     assert read.shown.shape == (50, 100, 3)
     assert read.pixels.shape == (8, 8, 3)
 
@@ -73,7 +73,7 @@ def test_no_more_is_read_than_was_allowed(tmp_path, monkeypatch, ahead):
         return decode(data)
 
     monkeypatch.setattr(reading, "decode", counted)
-    paths = [write_picture(tmp_path / f"{i}.png") for i in range(20)]
+    paths = [write_image(tmp_path / f"{i}.png") for i in range(20)]
     reads = read_ahead(paths, 8, 0, ahead)
     for taken in range(1, 5):
         assert np.any(next(reads).pixels == 0)
@@ -82,7 +82,7 @@ def test_no_more_is_read_than_was_allowed(tmp_path, monkeypatch, ahead):
     assert len(begun) <= 4 + ahead
 
 
-def test_the_network_sees_the_picture_itself_and_not_what_people_see_of_it(tmp_path):
+def test_the_network_sees_the_image_itself_and_not_what_people_see_of_it(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     expected = load(tmp_path / "a.png", 64)
@@ -103,8 +103,8 @@ def test_the_network_sees_the_picture_itself_and_not_what_people_see_of_it(tmp_p
     ],
 )
 @pytest.mark.parametrize("at", ["resize", "_reduced", "decode"])
-def test_a_picture_that_cannot_be_made_ready_costs_no_other(tmp_path, monkeypatch, at, error, said):
-    paths = [write_picture(tmp_path / f"{level}.png", level) for level in (10, 20, 30)]
+def test_an_image_that_cannot_be_made_ready_costs_no_other(tmp_path, monkeypatch, at, error, said):
+    paths = [write_image(tmp_path / f"{level}.png", level) for level in (10, 20, 30)]
     real = getattr(reading, at)
 
     def fails_for_one(given, size=None):
@@ -120,8 +120,8 @@ def test_a_picture_that_cannot_be_made_ready_costs_no_other(tmp_path, monkeypatc
     assert second.pixels is None and second.shown is None
 
 
-def test_a_picture_that_vanishes_after_it_was_listed_is_said(tmp_path):
-    paths = [write_picture(tmp_path / "set" / f"{i}.png") for i in range(3)]
+def test_an_image_that_vanishes_after_it_was_listed_is_said(tmp_path):
+    paths = [write_image(tmp_path / "set" / f"{i}.png") for i in range(3)]
     named = listed(tmp_path / "set")
     paths[1].unlink()
     faults = [read.fault for read in read_ahead(named, 8, 0, limit=1)]
@@ -132,21 +132,21 @@ def test_a_picture_that_vanishes_after_it_was_listed_is_said(tmp_path):
 def test_a_name_that_no_file_can_have_costs_no_other(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
-    good = write_picture(tmp_path / "good.png")
+    good = write_image(tmp_path / "good.png")
     names = f"{name}\n{good}\n".encode()
     bad, read = read_ahead(listed("-", standard_input=names), 8, 0, limit=1)
     assert bad.fault and not read.fault
 
 
 def test_a_link_to_itself_costs_no_other_of_a_folder(tmp_path):
-    good = write_picture(tmp_path / "good.png")
+    good = write_image(tmp_path / "good.png")
     (tmp_path / "loop.png").symlink_to("loop.png")
     assert listed(tmp_path) == [good, tmp_path / "loop.png"]
 
 
 def test_a_folder_that_cannot_be_read_costs_nothing_of_what_is_beside_it(tmp_path, monkeypatch):
-    good = [write_picture(tmp_path / name / "a.png") for name in ("b", "d")]
-    write_picture(tmp_path / "c" / "a.png")
+    good = [write_image(tmp_path / name / "a.png") for name in ("b", "d")]
+    write_image(tmp_path / "c" / "a.png")
     scan = os.scandir
 
     def closed(path):
@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_read_costs_nothing_of_what_is_beside_it(tmp_pat
 
 
 def test_standard_input_that_is_closed_is_said_where_it_is_needed(tmp_path):
-    good = write_picture(tmp_path / "good.png")
+    good = write_image(tmp_path / "good.png")
     assert list(named_files([str(good)], None)) == [good]
     error, path = named_files(["-", str(good)], None)
     assert "standard input, but that is closed" in str(error) and path == good

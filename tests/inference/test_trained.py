@@ -38,7 +38,7 @@ def checkpoint_of(trained_run, phase):
 
 @pytest.mark.parametrize("engine", ["plain", "auto"])
 @pytest.mark.parametrize(("phase", "cut_at"), [("head", None), ("finetune", 100)])
-def test_a_picture_is_classified_as_in_the_evaluations_of_its_phase_to_the_last_bit(
+def test_an_image_is_classified_as_in_the_evaluations_of_its_phase_to_the_last_bit(
     trained_run, validation, phase, cut_at, engine
 ):
     saved = run_folder.saved(trained_run)

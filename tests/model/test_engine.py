@@ -22,7 +22,7 @@ CUTS = {
 }
 
 
-def pictures(count=BATCH):
+def images(count=BATCH):
     return np.random.default_rng(4).integers(0, 256, (count, 32, 32, 3), np.uint8)
 
 
@@ -55,7 +55,7 @@ def assert_near(actual, expected, tolerance=1e-3):
 @pytest.mark.parametrize("at", CUTS.values(), ids=CUTS)
 def test_both_engines_agree_on_the_features(network, engines, at):
     plain, auto = engines(at)["plain"], engines(at)["auto"]
-    expected, found = plain.prefix(pictures()), auto.prefix(pictures())
+    expected, found = plain.prefix(images()), auto.prefix(images())
     assert found.shape == expected.shape
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
@@ -66,7 +66,7 @@ def test_both_engines_agree_on_the_features(network, engines, at):
 def test_features_have_the_shapes_that_the_engine_states(network, engines, at, kind):
     engine = engines(at)[kind]
     for count in (BATCH, 2):
-        features = engine.prefix(pictures(count))
+        features = engine.prefix(images(count))
         assert engine.signature.is_compatible_with(features)
         assert engine.signature.shape[0] is None
         assert features.shape == (count, *engine.signature.shape[1:])
@@ -76,8 +76,8 @@ def test_features_have_the_shapes_that_the_engine_states(network, engines, at, k
 @pytest.mark.parametrize("at", CUTS.values(), ids=CUTS)
 def test_prefix_and_suffix_and_head_make_the_model(network, engines, at, kind):
     engine = engines(at)[kind]
-    logits = network.head(tf.function(engine.suffix)(engine.prefix(pictures())))
-    assert_near(logits, network.model(pictures().astype(np.float32)))
+    logits = network.head(tf.function(engine.suffix)(engine.prefix(images())))
+    assert_near(logits, network.model(images().astype(np.float32)))
 
 
 @pytest.mark.parametrize("at", [at for at in CUTS.values() if at is not None])
@@ -92,7 +92,7 @@ def test_both_engines_agree_on_the_gradients(network, engines, at):
                 total = tf.reduce_sum(engine.suffix(features) * weights)
             return tape.gradient(total, [variable.value for variable in variables])
 
-        return compute(engine.prefix(pictures()))
+        return compute(engine.prefix(images()))
 
     plain, auto = gradients(engines(at)["plain"]), gradients(engines(at)["auto"])
     for variable, expected, found in zip(variables, plain, auto, strict=True):
@@ -115,14 +115,14 @@ def test_one_tensor_passes_wherever_a_block_begins(network):
         assert len(taken & below) == 1, layers[first].name
 
 
-def test_a_picture_has_nearly_the_same_features_in_a_smaller_batch(network, engines):
+def test_an_image_has_nearly_the_same_features_in_a_smaller_batch(network, engines):
     prefix = engines(100)["plain"].prefix
-    np.testing.assert_allclose(prefix(pictures()[:2]), prefix(pictures())[:2], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(prefix(images()[:2]), prefix(images())[:2], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("at", CUTS.values(), ids=CUTS)
-def test_a_picture_has_the_same_features_whatever_it_is_with(network, engines, at):
-    prefix, many = engines(at)["auto"].prefix, pictures(41)
+def test_an_image_has_the_same_features_whatever_it_is_with(network, engines, at):
+    prefix, many = engines(at)["auto"].prefix, images(41)
     together = prefix(many)
     for first, last in ((0, 1), (3, 5), (7, 24), (40, 41)):
         np.testing.assert_array_equal(prefix(many[first:last]), together[first:last])
@@ -130,29 +130,29 @@ def test_a_picture_has_the_same_features_whatever_it_is_with(network, engines, a
 
 def test_results_do_not_depend_on_the_number_of_threads(network):
     few, many = (cut(network, None, "auto", threads).prefix for threads in (1, 5))
-    np.testing.assert_array_equal(few(pictures(12)), many(pictures(12)))
+    np.testing.assert_array_equal(few(images(12)), many(images(12)))
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
 def test_features_stay_as_they_are_when_others_are_computed(network, engines, kind):
     prefix = engines(100)[kind].prefix
-    first = prefix(pictures())
+    first = prefix(images())
     before = first.numpy().copy()
-    prefix(255 - pictures())
+    prefix(255 - images())
     np.testing.assert_array_equal(first, before)
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
 def test_bytes_and_floats_give_the_same_features(network, engines, kind):
     prefix = engines(100)[kind].prefix
-    as_floats = prefix(tf.constant(pictures(), tf.float32))
-    np.testing.assert_array_equal(prefix(pictures()), as_floats)
+    as_floats = prefix(tf.constant(images(), tf.float32))
+    np.testing.assert_array_equal(prefix(images()), as_floats)
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
 def test_threads_may_ask_at_once(network, engines, kind):
     prefix = engines(100)[kind].prefix
-    batches = [pictures() // divisor for divisor in range(1, 7)]
+    batches = [images() // divisor for divisor in range(1, 7)]
     expected = [prefix(batch).numpy() for batch in batches]
     with ThreadPoolExecutor(6) as threads:
         found = list(threads.map(prefix, batches))
@@ -165,26 +165,26 @@ def test_threads_may_ask_at_once(network, engines, kind):
 def test_threads_of_the_prefix_have_the_priority_of_the_process(network, at):
     before = set(threading.enumerate())
     engine = cut(network, at, "auto", 2)  # kept, since its threads end with it
-    engine.prefix(pictures())
+    engine.prefix(images())
     new = [thread.native_id for thread in set(threading.enumerate()) - before]
     # One thread or two: a pool begins another only where none is idle.
     assert {os.getpriority(os.PRIO_PROCESS, number) for number in new} == {os.nice(0)}
 
 
-def test_a_picture_that_does_not_fit_leaves_the_engine_as_it_was(engines):
+def test_an_image_that_does_not_fit_leaves_the_engine_as_it_was(engines):
     prefix = engines(100)["auto"].prefix
     for _ in range(4):  # more often than there are interpreters
         with pytest.raises(ValueError, match="Dimension mismatch"):
             prefix(np.zeros((1, 16, 16, 3), np.uint8))
-    assert np.isfinite(prefix(pictures())).all()
+    assert np.isfinite(prefix(images())).all()
 
 
 @pytest.mark.parametrize("kind", ["plain", "auto"])
 def test_the_suffix_follows_the_weights_and_the_prefix_keeps_its_own(network, engines, kind):
     engine = engines(100)[kind]
-    features = engine.prefix(pictures())
+    features = engine.prefix(images())
     pooled = engine.suffix(features).numpy()
     network.backbone.set_weights([value * 1.1 for value in network.backbone.get_weights()])
     assert np.abs(engine.suffix(features) - pooled).max() > 1e-3
     if kind == "auto":
-        np.testing.assert_array_equal(engine.prefix(pictures()), features)
+        np.testing.assert_array_equal(engine.prefix(images()), features)

@@ -8,7 +8,7 @@ from lib.model.folding import constants, evaluate, folded, followers, sources
 from lib.model.freezing import first_trained
 
 
-def pictures(count=3):
+def images(count=3):
     return tf.constant(np.random.default_rng(2).uniform(-1, 1, (count, 32, 32, 3)), tf.float32)
 
 
@@ -70,17 +70,17 @@ def test_a_part_folded_equals_keras(network, first, last):
         for each in (first, last)
     ]
     part = layers[at[0] :][: None if at[1] == -1 else at[1] - at[0] + 1]
-    entry = keras.Model(network.backbone.input, part[0].input)(pictures(), training=False)
+    entry = keras.Model(network.backbone.input, part[0].input)(images(), training=False)
     expected = keras.Model(part[0].input, part[-1].output)(entry, training=False)
     assert_equal_to_rounding(evaluate(part, entry), expected)
 
 
 def test_no_layers_give_what_enters(network):
-    np.testing.assert_array_equal(evaluate([], pictures()), pictures())
+    np.testing.assert_array_equal(evaluate([], images()), images())
 
 
 def test_constants_stay_as_they_were_and_compute_the_same(network):
     part = network.backbone.layers[1:]
-    kept, expected = constants(part), network.backbone(pictures(), training=False)
+    kept, expected = constants(part), network.backbone(images(), training=False)
     network.backbone.set_weights([value * 1.1 for value in network.backbone.get_weights()])
-    assert_equal_to_rounding(evaluate(part, pictures(), kept), expected)
+    assert_equal_to_rounding(evaluate(part, images(), kept), expected)

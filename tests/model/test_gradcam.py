@@ -10,10 +10,10 @@ def noise(n):
     return np.random.default_rng(3).integers(0, 256, (n, 32, 32, 3), np.uint8)
 
 
-def by_definition(network, pictures, classes, score):
+def by_definition(network, images, classes, score):
     """Channels of the last feature map, weighed by the mean gradient of the class's score."""
     with tf.GradientTape() as tape:
-        features = network.backbone(as_network_input(tf.cast(pictures, tf.float32)))
+        features = network.backbone(as_network_input(tf.cast(images, tf.float32)))
         tape.watch(features)
         logits = network.head(tf.reduce_mean(features, axis=(1, 2)))
         scores = tf.stack([score(logits[i], c) for i, c in enumerate(classes)])
@@ -40,9 +40,9 @@ def wide_noise(n, size=96):
 
 def test_heat_of_one_logit_is_grad_cam_of_it_or_of_its_negative(network):
     network = larger(network)
-    pictures, classes = wide_noise(6), np.array([0, 1, 1, 0, 1, 0])  # more than go at once
-    heat = make_gradcam(network)(pictures, classes)
-    expected = by_definition(network, pictures, classes, lambda z, c: z[0] * (1 if c else -1))
+    images, classes = wide_noise(6), np.array([0, 1, 1, 0, 1, 0])  # more than go at once
+    heat = make_gradcam(network)(images, classes)
+    expected = by_definition(network, images, classes, lambda z, c: z[0] * (1 if c else -1))
     assert heat.shape == (6, 3, 3)
     assert len(np.unique(expected)) > 4  # places differ, so that there is something to compare
     np.testing.assert_allclose(heat, expected, atol=1e-4)
@@ -50,9 +50,9 @@ def test_heat_of_one_logit_is_grad_cam_of_it_or_of_its_negative(network):
 
 def test_heat_of_a_logit_a_class_is_grad_cam_of_that_logit(network_for_three):
     network = larger(network_for_three)
-    pictures, classes = wide_noise(3), np.array([2, 0, 1])
-    heat = make_gradcam(network)(pictures, classes)
-    expected = by_definition(network, pictures, classes, lambda z, c: z[c])
+    images, classes = wide_noise(3), np.array([2, 0, 1])
+    heat = make_gradcam(network)(images, classes)
+    expected = by_definition(network, images, classes, lambda z, c: z[c])
     assert expected.any()
     np.testing.assert_allclose(heat, expected, atol=1e-4)
 
@@ -75,5 +75,5 @@ def test_heat_follows_the_weights_as_they_are_at_the_call(network):
     assert explain(noise(1), np.array([0])).max() == 0
 
 
-def test_no_pictures_have_no_heat(network):
+def test_no_images_have_no_heat(network):
     assert make_gradcam(network)(noise(0), np.zeros(0, np.int32)).shape == (0, 1, 1)

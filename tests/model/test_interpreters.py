@@ -12,8 +12,8 @@ def graph(part, shape):
 
 
 def program(threads):
-    """Doubles pictures one by one; says of each its mean, and how many went on together."""
-    doubled = graph(lambda pictures: 2.0 * pictures, (1, SIDE, SIDE, 3))
+    """Doubles images one by one; says of each its mean, and how many went on together."""
+    doubled = graph(lambda images: 2.0 * images, (1, SIDE, SIDE, 3))
 
     def averaged(maps):
         count = tf.cast(tf.shape(maps)[0], tf.float32)
@@ -24,7 +24,7 @@ def program(threads):
     return interpreted(doubled, means, threads)
 
 
-def pictures(count):
+def images(count):
     return (
         np.ones((count, SIDE, SIDE, 3), np.uint8)
         * np.arange(count, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis]
@@ -42,14 +42,14 @@ def pictures(count):
         (3, 8, [1, 1, 1]),
     ],
 )
-def test_pictures_stay_in_order_and_go_on_in_groups(count, threads, groups):
-    features = program(threads)(pictures(count)).numpy()
+def test_images_stay_in_order_and_go_on_in_groups(count, threads, groups):
+    features = program(threads)(images(count)).numpy()
     np.testing.assert_allclose(features[:, 0], 2.0 * np.arange(count), rtol=1e-6)
     together = [size for size in groups for _ in range(size)]
     assert features[:, 1].tolist() == together
 
 
-def test_a_program_serves_any_numbers_of_pictures_in_turn():
+def test_a_program_serves_any_numbers_of_images_in_turn():
     features = program(threads=2)
     for count in (20, 1, 7, 20):
-        np.testing.assert_allclose(features(pictures(count))[:, 0], 2.0 * np.arange(count))
+        np.testing.assert_allclose(features(images(count))[:, 0], 2.0 * np.arange(count))

@@ -5,33 +5,33 @@ import tensorflow as tf
 from lib.model.network import as_network_input, build, build_backbone, weights_sha256
 
 
-def pictures(count):
+def images(count):
     return np.random.default_rng(1).uniform(0, 255, (count, 32, 32, 3)).astype(np.float32)
 
 
 def test_two_classes_get_one_logit(network):
-    assert network.model(pictures(4)).shape == (4, 1)
+    assert network.model(images(4)).shape == (4, 1)
 
 
 def test_three_classes_get_one_logit_each(network_for_three):
-    assert network_for_three.model(pictures(4)).shape == (4, 3)
+    assert network_for_three.model(images(4)).shape == (4, 3)
 
 
-def test_pictures_are_scaled_to_the_range_that_the_backbone_was_trained_on():
+def test_images_are_scaled_to_the_range_that_the_backbone_was_trained_on():
     scaled = as_network_input(tf.constant([0.0, 127.5, 255.0]))
     np.testing.assert_allclose(scaled, [-1, 0, 1], atol=1e-6)
 
 
 def test_the_model_is_backbone_mean_and_head(network):
-    features = network.backbone(as_network_input(pictures(4)), training=False)
+    features = network.backbone(as_network_input(images(4)), training=False)
     expected = network.head(tf.reduce_mean(features, axis=(1, 2)))
-    np.testing.assert_allclose(network.model(pictures(4)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(network.model(images(4)), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_using_the_model_leaves_its_weights_alone_and_sees_each_picture_by_itself(network):
+def test_using_the_model_leaves_its_weights_alone_and_sees_each_image_by_itself(network):
     before = weights_sha256(network.model.variables)
-    alone = network.model(pictures(1))
-    np.testing.assert_allclose(network.model(pictures(8))[:1], alone, rtol=1e-4, atol=1e-5)
+    alone = network.model(images(1))
+    np.testing.assert_allclose(network.model(images(8))[:1], alone, rtol=1e-4, atol=1e-5)
     assert weights_sha256(network.model.variables) == before
 
 

@@ -21,8 +21,8 @@ def predictions(classes, count=60, wrong=True):
     )
 
 
-def explain(pictures, classes):
-    return np.linspace(0, 1, 16 * len(pictures)).reshape(-1, 4, 4)
+def explain(images, classes):
+    return np.linspace(0, 1, 16 * len(images)).reshape(-1, 4, 4)
 
 
 def texts(figure):
@@ -72,9 +72,9 @@ def test_a_set_without_mistakes_has_an_empty_gallery_that_says_so():
     )
 
 
-def test_a_gallery_shows_each_picture_beside_its_heat():
-    picture = np.full((8, 8, 3), 90, np.uint8)
-    pair = diagnostics.side_by_side(picture, np.eye(8))
+def test_a_gallery_shows_each_image_beside_its_heat():
+    image = np.full((8, 8, 3), 90, np.uint8)
+    pair = diagnostics.side_by_side(image, np.eye(8))
     assert pair.shape == (8, 8 + 4 + 8, 3) and pair.dtype == np.uint8
-    np.testing.assert_array_equal(pair[:, :8], picture)
+    np.testing.assert_array_equal(pair[:, :8], image)
     assert pair[0, 12].tolist() != pair[0, 19].tolist()

@@ -92,7 +92,7 @@ def test_the_reliability_diagram_has_probabilities_across_and_accuracies_upwards
     assert "calibration error 0.280" in figure.get_suptitle()
 
 
-def test_each_gallery_shows_its_own_pictures_with_heat_for_what_was_predicted():
+def test_each_gallery_shows_its_own_images_with_heat_for_what_was_predicted():
     explain = Explained()
     drawn = dict(diagnostics.figures(THREE, explain))
     for name, positions, asked in zip(

@@ -73,14 +73,14 @@ def test_a_perfectly_calibrated_set_has_no_error():
 
 
 def test_mcnemar_by_hand():
-    # They differ on five pictures, on all of which the first is right: 2 * (1/2)**5.
+    # They differ on five images, on all of which the first is right: 2 * (1/2)**5.
     first, second = np.array([True] * 9 + [False]), np.array([True] * 4 + [False] * 6)
     assert mcnemar(first, second) == (5, 0, 2 / 32)
     assert mcnemar(second, first) == (0, 5, 2 / 32)
     assert mcnemar(first, first).p_value == 1.0
 
 
-def test_mcnemar_of_many_pictures_does_not_overflow():
+def test_mcnemar_of_many_images_does_not_overflow():
     first = np.arange(4000) % 2 == 0
     assert mcnemar(first, ~first).p_value == 1.0
     assert 0 <= mcnemar(np.ones(4000, bool), np.zeros(4000, bool)).p_value < 1e-300

@@ -20,7 +20,7 @@ def no_warning():
         yield
 
 
-def pictures(n):
+def noise_images(n):
     return np.random.default_rng(0).integers(0, 256, (n, 16, 24, 3), np.uint8)
 
 
@@ -39,10 +39,12 @@ def texts(figure):
 
 
 def all_figures():
-    yield plots.training_samples(pictures(3), ["cats", "dogs", "cats"])
-    yield plots.augmentation(pictures(3), np.float32([[0], [1], [0.3]]), ["cats", "dogs"], "flip")
+    yield plots.training_samples(noise_images(3), ["cats", "dogs", "cats"])
+    yield plots.augmentation(
+        noise_images(3), np.float32([[0], [1], [0.3]]), ["cats", "dogs"], "flip"
+    )
     yield plots.curves(history("head", "finetune"))
-    yield plots.prediction_grid(pictures(2), ["cats", "dogs"], ["cats", "cats"], [0.9, 0.6])
+    yield plots.prediction_grid(noise_images(2), ["cats", "dogs"], ["cats", "cats"], [0.9, 0.6])
     yield plots.confusion(np.array([[9, 1], [0, 10]]), ["cats", "dogs"])
 
 
@@ -76,30 +78,30 @@ def test_a_figure_that_cannot_be_saved_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 10, 32])
-def test_every_training_picture_has_its_class_above_it(n):
+def test_every_training_image_has_its_class_above_it(n):
     names = [f"class {index}" for index in range(n)]
-    figure = plots.training_samples(pictures(n), names)
+    figure = plots.training_samples(noise_images(n), names)
     assert [axes.get_title() for axes in figure.axes] == names
-    for axes, picture in zip(figure.axes, pictures(n), strict=True):
-        assert np.array_equal(axes.images[0].get_array(), picture)
+    for axes, image in zip(figure.axes, noise_images(n), strict=True):
+        assert np.array_equal(axes.images[0].get_array(), image)
     plots.pixels(figure)
 
 
-def test_augmented_pictures_have_their_targets_above_them():
+def test_augmented_images_have_their_targets_above_them():
     targets = np.float32([[0.0], [1.0], [0.3], [0.456]])
-    figure = plots.augmentation(pictures(4), targets, ["cats", "dogs"], "flip|mixup(0.2)")
+    figure = plots.augmentation(noise_images(4), targets, ["cats", "dogs"], "flip|mixup(0.2)")
     assert "flip|mixup(0.2)" in figure.get_suptitle()
     assert [axes.get_title() for axes in figure.axes] == [
         *("cats", "dogs", "cats 0.7, dogs 0.3", "cats 0.54, dogs 0.46"),
     ]
-    for axes, picture in zip(figure.axes, pictures(4), strict=True):
-        assert np.array_equal(axes.images[0].get_array(), picture)
+    for axes, image in zip(figure.axes, noise_images(4), strict=True):
+        assert np.array_equal(axes.images[0].get_array(), image)
 
 
 def test_of_a_target_of_many_classes_the_two_largest_are_named():
     targets = np.float32([[0.1, 0.3, 0.6], [0.0, 0.0, 1.0], [0.0, 0.25, 0.75]])
-    long = "a name that is much longer than the room above a picture is wide"
-    figure = plots.augmentation(pictures(3), targets, ["ants", "bees", long], "")
+    long = "a name that is much longer than the room above an image is wide"
+    figure = plots.augmentation(noise_images(3), targets, ["ants", "bees", long], "")
     assert "no augmentation" in figure.get_suptitle()
     first, second, third = (axes.get_title() for axes in figure.axes)
     assert first.endswith("… 0.6, bees 0.3, …") and third.endswith("… 0.75, bees 0.25")
@@ -129,11 +131,11 @@ def test_the_legend_gives_the_last_epoch_which_is_not_the_best():
     ]
 
 
-def test_a_grid_of_the_first_pictures_says_of_how_many():
-    figure = plots.classified(pictures(2), ["cats", "dogs"], [0.91, 0.62], 7)
-    assert figure.get_suptitle() == "Predictions: the first 2 of 7 pictures"
+def test_a_grid_of_the_first_images_says_of_how_many():
+    figure = plots.classified(noise_images(2), ["cats", "dogs"], [0.91, 0.62], 7)
+    assert figure.get_suptitle() == "Predictions: the first 2 of 7 images"
     assert [axes.get_title() for axes in figure.axes] == ["cats 91 %", "dogs 62 %"]
-    all_of_them = plots.classified(pictures(2), ["cats", "dogs"], [0.91, 0.62], 2)
+    all_of_them = plots.classified(noise_images(2), ["cats", "dogs"], [0.91, 0.62], 2)
     assert all_of_them.get_suptitle() == "Predictions"
 
 
@@ -165,7 +167,7 @@ def test_in_the_first_phase_there_is_no_mark_and_short_histories_are_drawn(rows)
 
 
 def test_a_wrong_prediction_differs_in_sign_and_frame_and_not_in_colour_alone():
-    figure = plots.prediction_grid(pictures(2), ["cats", "dogs"], ["cats", "cats"], [0.91, 0.6])
+    figure = plots.prediction_grid(noise_images(2), ["cats", "dogs"], ["cats", "cats"], [0.91, 0.6])
     right, wrong = figure.axes
     assert right.get_title() == "✓ cats 91 %\ntrue: cats"
     assert wrong.get_title() == "✗ cats 60 %\ntrue: dogs"
@@ -176,7 +178,7 @@ def test_a_wrong_prediction_differs_in_sign_and_frame_and_not_in_colour_alone():
 
 
 def test_a_probability_is_never_rounded_to_certainty():
-    (axes,) = plots.prediction_grid(pictures(1), ["cats"], ["cats"], [0.9999]).axes
+    (axes,) = plots.prediction_grid(noise_images(1), ["cats"], ["cats"], [0.9999]).axes
     assert ">99 %" in axes.get_title()
 
 
@@ -203,7 +205,7 @@ def test_the_numbers_of_a_confusion_matrix_stay_within_their_cells(k):
         assert text.get_fontsize() >= 7
 
 
-def test_a_class_without_pictures_and_more_classes_than_can_be_numbered_are_drawn():
+def test_a_class_without_images_and_more_classes_than_can_be_numbered_are_drawn():
     plots.pixels(plots.confusion(np.array([[0, 0], [1, 2]]), ["cats", "dogs"]))
     many = plots.confusion(np.eye(120, dtype=int), [f"class {index}" for index in range(120)])
     plots.pixels(many)
@@ -226,17 +228,17 @@ AWKWARD = [
 @pytest.mark.parametrize("name", AWKWARD)
 def test_any_class_name_is_drawn_on_one_line_of_the_width_there_is(name):
     wide = "w" * len(name)
-    samples = plots.training_samples(pictures(9), [name] * 9)
+    samples = plots.training_samples(noise_images(9), [name] * 9)
     plots.pixels(samples)
     for axes in samples.axes:
         assert axes.title.get_window_extent().width <= axes.get_window_extent().width * 1.05
         assert "\n" not in axes.get_title()
-    figure = plots.prediction_grid(pictures(9), [name] * 9, [wide] * 9, [0.5] * 9)
+    figure = plots.prediction_grid(noise_images(9), [name] * 9, [wide] * 9, [0.5] * 9)
     plots.pixels(figure)
     assert all(axes.get_title().count("\n") == 1 for axes in figure.axes)
     plots.pixels(plots.confusion(np.eye(4, dtype=int), [name, "b", "c", "d"]))
 
 
 def test_letters_no_font_can_draw_are_named_rather_than_boxed():
-    (axes,) = plots.training_samples(pictures(1), ["\ue000 cats"]).axes
+    (axes,) = plots.training_samples(noise_images(1), ["\ue000 cats"]).axes
     assert axes.get_title() == "\\ue000 cats"

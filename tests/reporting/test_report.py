@@ -18,7 +18,7 @@ HOSTILE = "<script>alert('\"&')</script>"
 
 
 def page(classes, names=None, history=None, augmentation=None):
-    """The page of a run in which the pictures of the last class are taken for the first."""
+    """The page of a run in which the images of the last class are taken for the first."""
     count = 4 * len(classes)
     labels = np.arange(count) % len(classes)
     predicted = np.where(labels == len(classes) - 1, 0, labels)
@@ -46,10 +46,10 @@ def page(classes, names=None, history=None, augmentation=None):
         "peak_memory_mb": 900.0,
     }
     run = {
-        "flags": Config(workdir="runs/a b", dataset="my pictures", seed=3).to_json(),
+        "flags": Config(workdir="runs/a b", dataset="my images", seed=3).to_json(),
         "facts": {
             "classes": classes,
-            "pictures": {"train": 20, "validation": 10, "test": count},
+            "images": {"train": 20, "validation": 10, "test": count},
             "data_sha256": "d" * 64,
         },
         "made_by": {"python": "3.11.7", "commit": None},
@@ -60,7 +60,7 @@ def page(classes, names=None, history=None, augmentation=None):
         Epoch(2, "finetune", 126, 1e-5, 0.5, 0.7, 0.4, 0.75, 60.0, 40.0),
     ]
     layers = {"head": [("Conv1", "1-2", 992, 0), ("head", "", 1281, 1281)]}
-    heat = lambda pictures, _: np.zeros((len(pictures), 4, 4))  # noqa: E731
+    heat = lambda images, _: np.zeros((len(images), 4, 4))  # noqa: E731
     return html(run, rows, layers, result, predictions, heat, augmentation)
 
 
@@ -71,21 +71,21 @@ def plain(source):
 def test_the_page_says_what_was_run_and_what_came_of_it():
     text = plain(page(["ants", "bees"]))
     for said in (
-        "75.0 % of 8 test pictures right (95 % interval 50.0 to 90.0 %)",
+        "75.0 % of 8 test images right (95 % interval 50.0 to 90.0 %)",
         "20 for train, 10 for validation, 8 for test",
         "Phase head: 1,281 of 2,273 parameters trained",
         "80 images/s",
-        "python train.py &#x27;--workdir=runs/a b&#x27; --seed=3 &#x27;--dataset=my pictures&#x27;",
+        "python train.py &#x27;--workdir=runs/a b&#x27; --seed=3 &#x27;--dataset=my images&#x27;",
     ):
         assert said in text
 
 
-def test_the_augmented_pictures_stand_beside_the_operations(tmp_path):
+def test_the_augmented_images_stand_beside_the_operations(tmp_path):
     figure = tmp_path / "augmentation.png"
-    assert "augmented training pictures" not in page(["ants", "bees"], augmentation=figure)
+    assert "augmented training images" not in page(["ants", "bees"], augmentation=figure)
     Image.new("RGB", (64, 48), "red").save(figure)
     source = page(["ants", "bees"], augmentation=figure)
-    assert 'alt="augmented training pictures"' in source and "flip|rotate(0.2)" in plain(source)
+    assert 'alt="augmented training images"' in source and "flip|rotate(0.2)" in plain(source)
     encoded = re.search('src="data:image/jpeg;base64,([^"]*)"[^>]*augmented', source).group(1)
     assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (32, 24)
 

@@ -45,7 +45,7 @@ def page(predictions, explain=None):
         "flags": Config(workdir="runs/unlike").to_json(),
         "facts": {
             "classes": list(predictions.classes),
-            "pictures": {"train": 70, "validation": 40, "test": len(right)},
+            "images": {"train": 70, "validation": 40, "test": len(right)},
             "data_sha256": "d" * 64,
         },
         "made_by": {"python": "3.11.7"},
@@ -84,7 +84,7 @@ def three():
 
 def test_the_lead_is_the_test_set_by_the_weights_of_the_best_epoch(three):
     lead = re.sub("<[^>]*>", "", three[0]["top"])
-    assert "60.0 % of 10 test pictures right (95 % interval 31.3 to 83.2 %)" in lead
+    assert "60.0 % of 10 test images right (95 % interval 31.3 to 83.2 %)" in lead
     assert "with the weights of epoch 2, the best on the validation set" in lead
     assert "4 epochs, 28 steps" in lead
 
@@ -118,7 +118,7 @@ def test_a_row_of_the_matrix_is_a_true_class(three):
         ]
 
 
-def test_each_gallery_shows_its_own_pictures_with_heat_for_what_was_predicted(three):
+def test_each_gallery_shows_its_own_images_with_heat_for_what_was_predicted(three):
     sections, asked = three
     for title, positions, of in (
         ("The surest mistakes", THREE_WORST, asked[0]),

@@ -44,11 +44,11 @@ def tags(folder):
 
 def predictions():
     probabilities = np.float32([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]])
-    pictures = np.zeros((3, 32, 32, 3), np.uint8)
+    images = np.zeros((3, 32, 32, 3), np.uint8)
     labels, predicted = np.int32([0, 1, 1]), np.int32([0, 1, 0])
     names = ("a.png", "b.png", "c.png")
     return Predictions(
-        ("ants", "bees"), names, pictures.__getitem__, labels, predicted, probabilities
+        ("ants", "bees"), names, images.__getitem__, labels, predicted, probabilities
     )
 
 
@@ -136,29 +136,29 @@ def test_the_configuration_is_shown(folder):
     assert "configuration" in tags(folder)
 
 
-def test_a_figure_is_a_file_and_a_picture_in_tensorboard(folder):
+def test_a_figure_is_a_file_and_an_image_in_tensorboard(folder):
     reports = Reports(folder, -1, [])
-    reports.pictures("confusion", plots.confusion(np.eye(2, dtype=int), ["a", "b"]), 7, "test")
+    reports.images("confusion", plots.confusion(np.eye(2, dtype=int), ["a", "b"]), 7, "test")
     reports.close()
     assert (folder / "plots" / "confusion.png").stat().st_size > 1000
     assert "confusion" in tags(folder)
 
 
-def test_a_figure_is_there_when_both_the_file_and_the_picture_are(folder):
+def test_a_figure_is_there_when_both_the_file_and_the_image_are(folder):
     first = Reports(folder, -1, [])
-    assert not first.has_pictures("samples", step=0)
-    first.pictures("samples", plots.new_figure(1.0), step=0)
-    assert first.has_pictures("samples", step=0)
+    assert not first.has_images("samples", step=0)
+    first.images("samples", plots.new_figure(1.0), step=0)
+    assert first.has_images("samples", step=0)
     first.close()
     again = Reports(folder, 0, [])
-    assert again.has_pictures("samples", step=0)
-    assert not again.has_pictures("samples", step=1)
+    assert again.has_images("samples", step=0)
+    assert not again.has_images("samples", step=1)
     (folder / "plots/samples.png").unlink()
-    assert not again.has_pictures("samples", step=0)
+    assert not again.has_images("samples", step=0)
     again.close()
     anew = Reports(folder, -1, [])  # before the first checkpoint, all begins again
-    anew.pictures("others", plots.new_figure(1.0), step=0)
-    assert not anew.has_pictures("samples", step=0)
+    anew.images("others", plots.new_figure(1.0), step=0)
+    assert not anew.has_images("samples", step=0)
     anew.close()
 
 
@@ -171,7 +171,7 @@ def test_the_test_sets_numbers_are_points_of_its_own_split(folder):
     assert found == {("test", "loss", 126): 0.5, ("test", "accuracy", 126): 0.75}
 
 
-def test_validation_pictures_are_shown_with_what_the_network_says(folder):
+def test_validation_images_are_shown_with_what_the_network_says(folder):
     reports = Reports(folder, -1, [])
     reports.validated(predictions(), 63)
     reports.close()
@@ -191,7 +191,7 @@ def test_what_cannot_be_written_is_said_and_training_goes_on(folder, capsys):
 def test_a_defect_of_ours_is_not_taken_for_a_full_disk(folder):
     reports = Reports(folder, -1, [])
     with pytest.raises(AttributeError):
-        reports.pictures("curves", None, 0)
+        reports.images("curves", None, 0)
     reports.close()
 
 

@@ -65,8 +65,8 @@ def test_the_tiles_of_mistakes_are_the_surest_ones_and_those_of_predictions_the_
 ):
     drawn = []
 
-    def tiles(pictures, true, predicted, sure):
-        drawn.append([int(level) // 10 for level in pictures[:, 0, 0, 0]])
+    def tiles(images, true, predicted, sure):
+        drawn.append([int(level) // 10 for level in images[:, 0, 0, 0]])
         assert true == [THREE.classes[THREE.labels[n]] for n in drawn[-1]]
         assert predicted == [THREE.classes[THREE.predicted[n]] for n in drawn[-1]]
         np.testing.assert_array_equal(sure, THREE.probabilities[drawn[-1]].max(axis=1))

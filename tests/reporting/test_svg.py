@@ -40,7 +40,7 @@ def test_names_of_any_kind_are_escaped():
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9),
     st.integers(1, 200),
 )
-def test_every_point_is_inside_the_picture(values, last):
+def test_every_point_is_inside_the_image(values, last):
     x = [last * n / len(values) for n in range(len(values))]
     chart = drawn("Loss", "epoch", [Series("train", "first", x, values)], (0, last))
     *_, width, height = map(float, chart.get("viewBox").split())

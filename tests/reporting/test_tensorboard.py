@@ -35,7 +35,7 @@ def train(summaries, first, last):
         summaries.scalars("train", step, {"loss": 1 / step, "accuracy": 1 - 1 / step})
         if step % 4 == 0:
             summaries.scalars("validation", step, {"loss": 2 / step})
-            summaries.picture("validation", "mistakes", np.full((4, 4, 3), step, np.uint8), step)
+            summaries.image("validation", "mistakes", np.full((4, 4, 3), step, np.uint8), step)
             positive, scores = np.arange(step) % 3 == 0, np.linspace(0, 1, step)
             summaries.precision_recall("validation", positive, scores, "every third", step)
             summaries.histograms("train", {"weights/kernel": np.arange(step) / step}, step)
@@ -77,7 +77,7 @@ def test_an_unknown_split_is_refused(tmp_path):
 def test_figures_and_texts_come_back_as_they_were(tmp_path):
     figure = plots.confusion(np.eye(2, dtype=int), ["cats", "dogs"])
     with Summaries(tmp_path, resume_step=0) as summaries:
-        summaries.picture("train", "confusion", plots.pixels(figure), step=7)
+        summaries.image("train", "confusion", plots.pixels(figure), step=7)
         summaries.text("validation", "layers", "**frozen**", step=0)
     text, (_, tag, step, (width, height, png)) = sorted(points(tmp_path), reverse=True)
     assert text == ("validation", "layers", 0, b"**frozen**")

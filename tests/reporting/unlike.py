@@ -15,7 +15,7 @@ def _predictions(classes: tuple[str, ...], labels: list[int], probabilities: lis
     return Predictions(
         classes=classes,
         names=[f"{classes[label]}/{n}.jpg" for n, label in enumerate(labels)],
-        # A picture's grey is ten times its position, by which it is recognised.
+        # An image's grey is ten times its position, by which it is recognised.
         pixels=lambda at: (
             np.full((len(at), 16, 16, 3), 10, np.uint8)
             * np.asarray(at, np.uint8)[:, np.newaxis, np.newaxis, np.newaxis]
@@ -108,12 +108,12 @@ def result(test: dict) -> dict:
 
 
 class Explained:
-    """Stands for Grad-CAM, and remembers which class was asked for of which picture."""
+    """Stands for Grad-CAM, and remembers which class was asked for of which image."""
 
     def __init__(self):
         self.asked: list[list[tuple[int, int]]] = []
 
-    def __call__(self, pictures: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        positions = (pictures[:, 0, 0, 0] // 10).tolist()
+    def __call__(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        positions = (images[:, 0, 0, 0] // 10).tolist()
         self.asked.append(list(zip(positions, np.asarray(classes).tolist(), strict=True)))
-        return np.zeros((len(pictures), 4, 4))
+        return np.zeros((len(images), 4, 4))

@@ -24,8 +24,8 @@ def test_a_data_set_that_is_not_there(flags, tmp_path):
     assert "no such folder" in line and "nowhere" in line
 
 
-def test_one_class_only(flags, draw_pictures, tmp_path):
-    folder = draw_pictures(tmp_path / "data", {"train/ants": 4, "validation/ants": 4})
+def test_one_class_only(flags, draw_images, tmp_path):
+    folder = draw_images(tmp_path / "data", {"train/ants": 4, "validation/ants": 4})
     line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--dataset={folder}")
     assert "two or more class folders" in line and "'ants'" in line
 
@@ -40,30 +40,30 @@ def test_the_folder_of_the_data_set_as_it_stands(flags, two_classes, tmp_path, m
     assert sorted(folder.rglob("*")) == before
 
 
-def test_folders_that_look_like_parts_and_have_other_names(flags, draw_pictures, tmp_path):
+def test_folders_that_look_like_parts_and_have_other_names(flags, draw_images, tmp_path):
     counts = {f"{part}/{name}": 4 for part in ("one", "two") for name in ("ants", "bees")}
-    folder = draw_pictures(tmp_path / "data", counts)
+    folder = draw_images(tmp_path / "data", counts)
     line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--dataset={folder}")
     assert "one/ and two/, each of which holds 'ants', 'bees'" in line
 
 
-def test_a_class_folder_that_is_a_broken_link(flags, draw_pictures, tmp_path):
-    folder = draw_pictures(tmp_path / "data", {"ants": 4, "bees": 4})
+def test_a_class_folder_that_is_a_broken_link(flags, draw_images, tmp_path):
+    folder = draw_images(tmp_path / "data", {"ants": 4, "bees": 4})
     (folder / "owls").symlink_to("/nowhere")
     line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--dataset={folder}")
     assert "owls' is a link that cannot be followed to '/nowhere'" in line
 
 
-def test_an_empty_class(flags, draw_pictures, tmp_path):
-    folder = draw_pictures(tmp_path / "data", {"ants": 8, "bees": 0})
+def test_an_empty_class(flags, draw_images, tmp_path):
+    folder = draw_images(tmp_path / "data", {"ants": 8, "bees": 0})
     line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--dataset={folder}")
-    assert "bees" in line and "holds no pictures" in line
+    assert "bees" in line and "holds no images" in line
 
 
-def test_a_text_file_named_as_a_picture(flags, two_classes, tmp_path):
+def test_a_text_file_named_as_an_image(flags, two_classes, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(two_classes, folder)
-    (folder / "train" / "bees" / "notes.jpg").write_text("not a picture")
+    (folder / "train" / "bees" / "notes.jpg").write_text("not an image")
     line = refused(*flags, f"--workdir={tmp_path / 'run'}", f"--dataset={folder}")
     assert "train/bees/notes.jpg" in line and "--bad_images=skip" in line
 

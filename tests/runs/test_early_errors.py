@@ -1,4 +1,4 @@
-"""Wrong flags are refused before the long work: reading pictures, starting TensorFlow."""
+"""Wrong flags are refused before the long work: reading images, starting TensorFlow."""
 
 import shutil
 
@@ -9,10 +9,10 @@ from tests.runs.conftest import train
 
 @pytest.fixture(scope="module")
 def damaged(two_classes, tmp_path_factory):
-    """A data set with a picture that cannot be read, which is found once pictures are read."""
+    """A data set with an image that cannot be read, which is found once images are read."""
     folder = tmp_path_factory.mktemp("damaged") / "insects"
     shutil.copytree(two_classes, folder)
-    (folder / "train" / "bees" / "0.png").write_text("not a picture")
+    (folder / "train" / "bees" / "0.png").write_text("not an image")
     return folder
 
 
@@ -32,7 +32,7 @@ def failure(flags, damaged, tmp_path, monkeypatch):
     return start
 
 
-def test_a_picture_that_cannot_be_read_is_reported_where_nothing_else_is_wrong(failure):
+def test_an_image_that_cannot_be_read_is_reported_where_nothing_else_is_wrong(failure):
     line, places = failure()
     assert "train/bees/0.png" in line and "tensorflow" in places
 
@@ -63,18 +63,18 @@ NEED_TENSORFLOW = {
 
 
 @pytest.mark.parametrize(("wrong", "said"), NEED_TENSORFLOW.values(), ids=NEED_TENSORFLOW)
-def test_before_pictures_are_read(failure, wrong, said):
+def test_before_images_are_read(failure, wrong, said):
     assert said in failure(*wrong)[0]
 
 
-def test_a_head_that_does_not_fit_is_reported_before_pictures_are_read(failure, both_phases):
+def test_a_head_that_does_not_fit_is_reported_before_images_are_read(failure, both_phases):
     assert (
         "has image_size 32, and this run 64"
         in failure(f"--from_run={both_phases.folder}", "--image_size=64")[0]
     )
 
 
-def test_another_run_that_is_none_is_reported_before_the_pictures_of_an_evaluation(
+def test_another_run_that_is_none_is_reported_before_the_images_of_an_evaluation(
     both_phases, damaged
 ):
     done = train(

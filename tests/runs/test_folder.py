@@ -21,7 +21,7 @@ from lib.runs.folder import (
     locked,
     report_findings,
     require_same,
-    require_same_pictures,
+    require_same_images,
     require_saved,
 )
 from lib.system.runtime import cores, provenance
@@ -81,7 +81,7 @@ def test_what_a_start_that_was_killed_left_is_not_something_else(tmp_path):
         "skipped.csv",
         "leaks.csv",
         "conflicts.csv",
-        "pictures.csv",
+        "images.csv",
         ".config.0123abcd.partial.json",
     ):
         (tmp_path / name).write_text("")
@@ -214,7 +214,7 @@ def test_equal_values_are_the_same_run_and_others_are_not(tmp_path):
 
 
 def dataset(skipped=(), leaks=(), cached=10, **more):
-    store = SimpleNamespace(cached=cached, pictures=("x",) * 10)
+    store = SimpleNamespace(cached=cached, images=("x",) * 10)
 
     def subset(count):
         return Subset(("ants", "bees"), ("x",) * count, np.zeros(count), np.zeros(count), store)
@@ -224,20 +224,20 @@ def dataset(skipped=(), leaks=(), cached=10, **more):
 
 def test_what_there_is_to_train_on_is_said(tmp_path, capsys):
     report_findings(tmp_path, dataset())
-    expected = "5 training, 3 validation and 2 test pictures of ants, bees\n"
+    expected = "5 training, 3 validation and 2 test images of ants, bees\n"
     assert capsys.readouterr().out == expected
     assert not (tmp_path / "skipped.csv").exists()
 
 
-def test_that_not_all_pictures_fit_in_the_cache_is_said(tmp_path, capsys):
+def test_that_not_all_images_fit_in_the_cache_is_said(tmp_path, capsys):
     report_findings(tmp_path, dataset(cached=4))
-    assert "\n4 of 10 pictures are kept decoded on disk" in capsys.readouterr().out
+    assert "\n4 of 10 images are kept decoded on disk" in capsys.readouterr().out
 
 
-def test_pictures_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys):
+def test_images_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys):
     odd = os.fsdecode(b"ants/\xff.jpg")  # no UTF-8
     report_findings(tmp_path, dataset(skipped=(("ants/a, b.jpg", "it is empty"), (odd, "so"))))
-    assert "pictures left out: 2; see" in capsys.readouterr().out
+    assert "images left out: 2; see" in capsys.readouterr().out
     listed = (tmp_path / "skipped.csv").read_bytes()
     assert listed == b'file,reason\n"ants/a, b.jpg",it is empty\nants/\xff.jpg,so\n'
 
@@ -245,13 +245,13 @@ def test_pictures_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys
 def test_each_leak_is_said_with_both_names(tmp_path, capsys):
     report_findings(tmp_path, dataset(leaks=(("train/ants/a.jpg", "validation/ants/b.jpg"),)))
     said = capsys.readouterr().out
-    assert "train/ants/a.jpg and validation/ants/b.jpg are the same picture" in said
+    assert "train/ants/a.jpg and validation/ants/b.jpg are the same image" in said
 
 
-def test_each_picture_in_two_classes_is_said_with_both_names(tmp_path, capsys):
+def test_each_image_in_two_classes_is_said_with_both_names(tmp_path, capsys):
     report_findings(tmp_path, dataset(conflicts=(("ants/a.jpg", "bees/b.jpg"),)))
     said = capsys.readouterr().out
-    assert "ants/a.jpg and bees/b.jpg are the same picture, in different classes" in said
+    assert "ants/a.jpg and bees/b.jpg are the same image, in different classes" in said
 
 
 @pytest.mark.parametrize("kind", ["leaks", "conflicts"])
@@ -262,13 +262,13 @@ def test_long_lists_are_cut_and_kept_as_a_table(tmp_path, capsys, kind, count):
     said = capsys.readouterr().out
     assert [f"a/{i}.jpg and " in said for i in range(count)] == [i < 10 for i in range(count)]
     table = tmp_path / f"{kind}.csv"
-    rest = f"warning: {count - 10} more pairs are the same picture"
+    rest = f"warning: {count - 10} more pairs are the same image"
     assert (rest in said, str(table) in said) == ((count > 10,) * 2)
     with open(table, newline="") as file:
-        assert list(csv.reader(file)) == [["picture", "the_same_picture"], *map(list, pairs)]
+        assert list(csv.reader(file)) == [["image", "the_same_image"], *map(list, pairs)]
 
 
-def test_where_no_picture_is_there_twice_no_table_is_written(tmp_path):
+def test_where_no_image_is_there_twice_no_table_is_written(tmp_path):
     report_findings(tmp_path, dataset())
     assert list(tmp_path.iterdir()) == []
 
@@ -286,7 +286,7 @@ def test_how_the_folder_was_read_is_said_first(tmp_path, capsys):
 def test_the_order_of_numbers_is_said(tmp_path, capsys):
     numbered = dataclasses.replace(dataset(), classes=("0", "2", "10"))
     report_findings(tmp_path, numbered)
-    expected = "test pictures of 0, 2, 10 (numbers, in the order of their values)\n"
+    expected = "test images of 0, 2, 10 (numbers, in the order of their values)\n"
     assert capsys.readouterr().out.endswith(expected)
 
 
@@ -298,17 +298,17 @@ def test_the_configuration_is_a_file_for_people_too(tmp_path):
 
 
 @pytest.fixture
-def begun(tmp_path, draw_pictures):
-    """A data set of 24 training, 16 validation and 4 test pictures, and a run on it."""
+def begun(tmp_path, draw_images):
+    """A data set of 24 training, 16 validation and 4 test images, and a run on it."""
     counts = {"train/ants": 12, "train/bees": 12, "validation/ants": 10, "validation/bees": 10}
-    data = draw_pictures(tmp_path / "data", counts)
+    data = draw_images(tmp_path / "data", counts)
     workdir = tmp_path / "run"
     workdir.mkdir()
 
     def found(**flags):
         return open_dataset(Config(dataset=str(data), image_size=32, **flags), silent)
 
-    run_folder.list_pictures(workdir, found())
+    run_folder.list_images(workdir, found())
     run = Saved(
         Config().to_json(), {"classes": ["ants", "bees"], "data_sha256": found().sha256}, {}
     )
@@ -318,22 +318,22 @@ def begun(tmp_path, draw_pictures):
 def refusal(begun, **flags):
     _, workdir, run, found = begun
     with pytest.raises(UserError) as error:
-        require_same_pictures(workdir, run, found(**flags))
+        require_same_images(workdir, run, found(**flags))
     message = str(error.value)
     assert "\n" not in message and message.startswith(f"--workdir={workdir} holds a run of other")
     return message.split("now (")[1].split("): restore")[0]
 
 
-def test_the_same_pictures_are_the_same_run(begun):
+def test_the_same_images_are_the_same_run(begun):
     _, workdir, run, found = begun
-    require_same_pictures(workdir, run, found())
+    require_same_images(workdir, run, found())
 
 
-def test_each_picture_that_differs_is_named_by_what_became_of_it(begun):
+def test_each_image_that_differs_is_named_by_what_became_of_it(begun):
     data = begun[0]
     Image.new("RGB", (9, 9)).save(data / "train/ants/3.png")
     (data / "train/bees/5.png").unlink()
-    (data / "train/bees/6.png").write_bytes(b"no picture")
+    (data / "train/bees/6.png").write_bytes(b"no image")
     Image.new("RGB", (8, 8)).save(data / "train/bees/more.png")
     assert refusal(begun, bad_images="skip") == (
         "changed: 'train/ants/3.png'; no longer readable: 'train/bees/6.png'; missing:"
@@ -346,10 +346,10 @@ def test_other_classes_are_named_as_such(begun):
     for part in ("train", "validation"):
         (data / part / "bees").rename(data / part / "wasps")
     with pytest.raises(UserError, match=r"differs in classes \(\['ants', 'bees'\] there, "):
-        require_same_pictures(workdir, run, found())
+        require_same_images(workdir, run, found())
 
 
-def test_of_many_pictures_three_are_named_and_the_rest_is_counted(begun):
+def test_of_many_images_three_are_named_and_the_rest_is_counted(begun):
     for number in range(12):
         Image.new("RGB", (9, 9 + number)).save(begun[0] / f"train/ants/{number}.png")
     said = refusal(begun)
@@ -357,7 +357,7 @@ def test_of_many_pictures_three_are_named_and_the_rest_is_counted(begun):
     assert said.count("train/ants/") == 3
 
 
-def test_a_picture_that_another_one_moves_into_another_split_is_named(begun):
+def test_an_image_that_another_one_moves_into_another_split_is_named(begun):
     data = begun[0]
     for number in range(30, 70):
         Image.new("RGB", (number, 9)).save(data / f"validation/ants/{number}.png")
@@ -366,10 +366,10 @@ def test_a_picture_that_another_one_moves_into_another_split_is_named(begun):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"split,file,sha256\nx,y,z\n", b"a,b\n\xff"])
-def test_without_the_list_of_a_run_it_is_said_that_the_pictures_differ(begun, content):
+def test_without_the_list_of_a_run_it_is_said_that_the_images_differ(begun, content):
     data, workdir, _, _ = begun
     Image.new("RGB", (9, 9)).save(data / "train/ants/3.png")
-    (workdir / "pictures.csv").unlink()
+    (workdir / "images.csv").unlink()
     if content is not None:
-        (workdir / "pictures.csv").write_bytes(content)
-    assert refusal(begun) == "which ones is not known, as pictures.csv there is missing or damaged"
+        (workdir / "images.csv").write_bytes(content)
+    assert refusal(begun) == "which ones is not known, as images.csv there is missing or damaged"

@@ -60,8 +60,8 @@ def test_the_learning_rate(section, small, tmp_path):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_the_notebook(section, draw_pictures, tmp_path):
-    draw_pictures(tmp_path / "pets", {"cats": 12, "dogs": 12})
+def test_the_notebook(section, draw_images, tmp_path):
+    draw_images(tmp_path / "pets", {"cats": 12, "dogs": 12})
     _, code = blocks(section, "python")
     # Signals are as they were, absl is not even loaded by name, and nothing ends the process.
     code += (

@@ -29,7 +29,7 @@ def test_a_run_says_nothing_on_stderr(both_phases):
 def test_a_run_reports_its_work_in_order(both_phases):
     story = [
         "Training head and finetune in ",
-        "22 training, 16 validation and 4 test pictures of ants, bees",
+        "22 training, 16 validation and 4 test images of ants, bees",
         "Phase head:",
         "before training ",
         "head     epoch   1/2 ",
@@ -81,7 +81,7 @@ def test_the_configuration_says_what_the_run_is_and_what_it_was_made_with(both_p
     saved = json.loads((both_phases.folder / "config.json").read_text())
     assert saved["flags"]["seed"] == 0 and saved["flags"]["batch_size"] == 4
     assert saved["facts"]["classes"] == ["ants", "bees"]
-    assert saved["facts"]["pictures"] == {"train": 22, "validation": 16, "test": 4}
+    assert saved["facts"]["images"] == {"train": 22, "validation": 16, "test": 4}
     assert {"python", "tensorflow", "keras", "numpy", "commit"} <= set(saved["made_by"])
 
 
@@ -119,7 +119,7 @@ def test_the_result_has_the_figures_of_the_last_epoch_the_best_and_the_test(both
     assert found["images_per_second"]["head"] > 0 and found["peak_memory_mb"] > 50
 
 
-def test_the_predictions_are_a_row_a_test_picture_and_agree_with_the_result(both_phases):
+def test_the_predictions_are_a_row_a_test_image_and_agree_with_the_result(both_phases):
     with open(both_phases.folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"file", "true_class", "predicted_class", "probability"}
@@ -266,7 +266,7 @@ def test_an_evaluation_prints_and_keeps_its_figures_and_leaves_the_result(both_p
     assert f"Test set: accuracy {found['accuracy']:.4f}" in done.out and done.err == ""
 
 
-def test_an_evaluation_of_other_pictures_names_their_folder(both_phases, two_classes):
+def test_an_evaluation_of_other_images_names_their_folder(both_phases, two_classes):
     other = two_classes / "train"
     done = train("--phase=evaluate", f"--workdir={both_phases.folder}", f"--test_dir={other}")
     found = json.loads((both_phases.folder / "evaluation.json").read_text())
@@ -275,14 +275,14 @@ def test_an_evaluation_of_other_pictures_names_their_folder(both_phases, two_cla
     assert f"{other}: accuracy {found['accuracy']:.4f}" in done.out
 
 
-def test_an_evaluation_lists_the_pictures_that_it_leaves_out(both_phases, two_classes, tmp_path):
+def test_an_evaluation_lists_the_images_that_it_leaves_out(both_phases, two_classes, tmp_path):
     other = shutil.copytree(two_classes / "train", tmp_path / "other")
     (other / "ants" / "broken.png").write_bytes(b"")
     evaluate = ("--phase=evaluate", f"--workdir={both_phases.folder}", f"--test_dir={other}")
     assert "'ants/broken.png' (the file is empty)" in train(*evaluate, code=1).err
     listed = both_phases.folder / "evaluation" / "skipped.csv"
     done = train(*evaluate, "--bad_images=skip")
-    assert f"warning: pictures left out: 1; see {listed}" in done.out
+    assert f"warning: images left out: 1; see {listed}" in done.out
     assert listed.read_text() == "file,reason\nants/broken.png,the file is empty\n"
     assert json.loads((both_phases.folder / "evaluation.json").read_text())["count"] == 22
     train("--phase=evaluate", f"--workdir={both_phases.folder}")

@@ -27,7 +27,7 @@ def download(url, part, progress=silent, answer_within=5.0):
 
 @pytest.fixture
 def part(tmp_path):
-    return tmp_path / "pictures.zip.part"
+    return tmp_path / "images.zip.part"
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_connections_that_bring_next_to_nothing_come_to_an_end(part):
 def test_wherever_connections_break_the_bytes_are_the_same(
     tmp_path_factory, rest, cuts, knows_range, headers
 ):
-    part = tmp_path_factory.mktemp("cuts") / "pictures.zip.part"
+    part = tmp_path_factory.mktemp("cuts") / "images.zip.part"
     good = Answer(b"PK" + rest, headers=headers, knows_range=knows_range)
     broken = [
         Answer(good.body, headers=headers, knows_range=knows_range, breaks_off_after=cut)
@@ -202,7 +202,7 @@ def test_progress_counts_every_byte_once_and_begins_at_what_is_there(half, part)
 
     download(half.url, part, progress)
     (first, *amounts) = reports
-    assert first == ("downloading pictures.zip", len(FILE), "bytes")
+    assert first == ("downloading images.zip", len(FILE), "bytes")
     assert amounts[0] == HALF
     assert sum(amounts) == len(FILE)
 
@@ -213,14 +213,14 @@ def test_a_name_that_is_not_found_is_said_so(part, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
     with pytest.raises(DownloadError, match="Name or service not known"):
-        download("http://pictures.invalid/", part)
+        download("http://images.invalid/", part)
 
 
 def test_a_look_up_of_a_name_that_never_ends_is_given_up(part, monkeypatch):
     ended = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ended.wait())
     with pytest.raises(DownloadError, match=r"no answer within 0\.1 seconds"):
-        download("http://pictures.invalid/", part, answer_within=0.1)
+        download("http://images.invalid/", part, answer_within=0.1)
     ended.set()
 
 
@@ -234,7 +234,7 @@ def test_a_server_that_never_answers_is_given_up(part):
 @pytest.mark.parametrize(
     "url",
     [
-        "pictures.zip",
+        "images.zip",
         "file:///etc/passwd",
         "ftp://127.0.0.1/",
         "http://",

@@ -135,7 +135,7 @@ def test_a_shorter_line_leaves_nothing_of_a_longer_one(terminal, clock):
 
 
 def test_the_line_is_redrawn_ten_times_a_second_at_most(terminal, clock):
-    with progress.bar("decoding", 3000, "pictures") as advance:
+    with progress.bar("decoding", 3000, "images") as advance:
         for _ in range(3000):
             clock.now += 0.001
             advance(1)
@@ -148,7 +148,7 @@ def test_a_line_never_wraps(width, note):
         screen = Stream(terminal=True)
         patch.setattr(progress, "sys", SimpleNamespace(stderr=screen))
         patch.setattr(progress, "_columns", lambda: width)
-        with progress.bar("a description", 10, "pictures") as advance:
+        with progress.bar("a description", 10, "images") as advance:
             advance(1, note)
     assert all(len(line) < max(width, 1) for line in screen.getvalue().split("\r"))
 
@@ -217,7 +217,7 @@ def test_elsewhere_there_are_no_control_characters(log, clock):
 
 
 def test_threads_may_advance_one_bar_together(terminal):
-    with progress.bar("decoding", 800, "pictures") as advance:
+    with progress.bar("decoding", 800, "images") as advance:
         threads = [
             threading.Thread(target=lambda: [advance(1) for _ in range(100)]) for _ in range(8)
         ]
@@ -230,7 +230,7 @@ def test_threads_may_advance_one_bar_together(terminal):
 
 
 def test_a_thread_that_is_late_draws_nothing_on_a_line_given_back(terminal, clock):
-    with progress.bar("decoding", 800, "pictures") as advance:
+    with progress.bar("decoding", 800, "images") as advance:
         pass
     clock.now += 1
     advance(1)

@@ -6,7 +6,7 @@ from lib.training.steps import drop
 
 
 def test_dropout_has_a_stream_of_its_own():
-    """A mask that followed the augmentation's numbers would drop by how a picture is turned."""
+    """A mask that followed the augmentation's numbers would drop by how an image is turned."""
     ones, step = tf.ones((2, 64)), tf.constant(2, tf.int64)
     kept = drop(ones, 0.5, 1, step).numpy() > 0
     np.testing.assert_array_equal(kept, uniform((2, 64), 1, "dropout", step).numpy() >= 0.5)

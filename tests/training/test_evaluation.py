@@ -53,7 +53,7 @@ LABELS = np.int32([1, 1, 0, 0, 1])
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_figures_are_over_all_pictures_however_they_are_cut_into_batches(size):
+def test_figures_are_over_all_images_however_they_are_cut_into_batches(size):
     found = evaluate(Feed(LOGITS, LABELS, size), step, Never())
     assert found.count == 5
     assert found.predicted.tolist() == [1, 0, 1, 0, 1]
@@ -62,7 +62,7 @@ def test_figures_are_over_all_pictures_however_they_are_cut_into_batches(size):
     assert found.loss == pytest.approx(np.mean(np.log1p(np.exp(-signs * LOGITS[:, 0]))), rel=1e-6)
 
 
-def test_each_picture_has_its_own_line_in_the_order_of_the_set():
+def test_each_image_has_its_own_line_in_the_order_of_the_set():
     found = evaluate(Feed(LOGITS, LABELS, 2), step, Never())
     assert found.labels.tolist() == LABELS.tolist()
     expected = 1 / (1 + np.exp(-LOGITS[:, 0]))

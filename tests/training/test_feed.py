@@ -17,7 +17,7 @@ STEPS = 3  # an epoch
 
 
 class Store:
-    """Pictures each of one shade, which is its row, so that they can be distinguished."""
+    """Images each of one shade, which is its row, so that they can be distinguished."""
 
     size = SIZE
 
@@ -39,10 +39,10 @@ def subset():
 
 @pytest.fixture
 def engine():
-    """Features that are the pictures themselves."""
+    """Features that are the images themselves."""
 
-    def prefix(pictures):
-        return tf.cast(tf.constant(pictures), tf.float32)
+    def prefix(images):
+        return tf.cast(tf.constant(images), tf.float32)
 
     return Engine(prefix, tf.TensorSpec((None, SIZE, SIZE, 3)), lambda features: features)
 
@@ -56,7 +56,7 @@ def compiled():
 
 
 def shades(batch):
-    """The rows of a batch's pictures: flips and rotations leave an even shade as it is."""
+    """The rows of a batch's images: flips and rotations leave an even shade as it is."""
     return np.rint(batch.features.numpy().mean(axis=(1, 2, 3))).astype(int).tolist()
 
 
@@ -65,7 +65,7 @@ def assert_same(one, other):
     np.testing.assert_array_equal(one.targets, other.targets)
 
 
-def test_an_epoch_shows_every_picture_once_with_its_label(engine):
+def test_an_epoch_shows_every_image_once_with_its_label(engine):
     batches = list(training(engine).batches(0, STEPS))
     assert sorted([shade for batch in batches for shade in shades(batch)]) == list(
         range(100, 100 + COUNT)
@@ -78,7 +78,7 @@ def test_an_epoch_shows_every_picture_once_with_its_label(engine):
         assert batch.targets.numpy().sum(axis=1).tolist() == [1.0] * len(batch.targets)
 
 
-def test_a_batch_holds_the_pictures_that_its_step_number_says(engine):
+def test_a_batch_holds_the_images_that_its_step_number_says(engine):
     feed, whole = training(engine, seed=5), subset()
     for step in (0, 2, 3, 20):
         expected = whole.rows[batch_positions(step, COUNT, BATCH, 5)]
@@ -104,7 +104,7 @@ def test_no_steps_give_no_batches(engine):
     assert list(training(engine).batches(STEPS, STEPS)) == []
 
 
-def test_pictures_are_augmented_anew_at_each_step(engine):
+def test_images_are_augmented_anew_at_each_step(engine):
     class Slope(Store):
         def pixels(self, rows):
             ramp = np.arange(SIZE, dtype=np.uint8)[None, :, None] * 20
@@ -138,13 +138,13 @@ def test_the_smaller_last_batch_is_augmented_as_any_other(engine):
     np.testing.assert_array_equal(feed.batch(STEPS - 1).features, expected.images)
 
 
-def test_partners_in_a_smaller_last_batch_are_real_pictures_with_their_own_targets(engine):
+def test_partners_in_a_smaller_last_batch_are_real_images_with_their_own_targets(engine):
     step = STEPS - 1
     positions = training(engine, operations="").positions(step)
     batch = training(engine, operations="mixup(1.0)").batch(step)
     assert len(positions) == len(batch.targets) == 3
     own = subset().rows[positions]
-    partners = own[[1, 2, 0]]  # the fourth of the batch is the first picture once more
+    partners = own[[1, 2, 0]]  # the fourth of the batch is the first image once more
     found = batch.features.numpy().mean(axis=(1, 2, 3))
     kept = (found - partners) / (own - partners)
     assert np.all((kept >= 0) & (kept <= 1)) and not np.allclose(kept, 1)
@@ -153,7 +153,7 @@ def test_partners_in_a_smaller_last_batch_are_real_pictures_with_their_own_targe
     np.testing.assert_allclose(batch.targets, expected, atol=1e-4)
 
 
-def test_a_batch_is_filled_up_with_its_own_pictures_from_the_first_one_on():
+def test_a_batch_is_filled_up_with_its_own_images_from_the_first_one_on():
     values = np.arange(6).reshape(3, 2)
     np.testing.assert_array_equal(filled_up(values, 7), values[[0, 1, 2, 0, 1, 2, 0]])
     np.testing.assert_array_equal(filled_up(values, 3), values)
@@ -185,7 +185,7 @@ def test_an_error_in_the_feed_reaches_the_loop(engine):
 
 
 @pytest.mark.parametrize("memory_mb", [0, 1])
-def test_an_evaluation_sees_each_picture_once_in_order_each_time(engine, memory_mb):
+def test_an_evaluation_sees_each_image_once_in_order_each_time(engine, memory_mb):
     whole = subset()
     feed = EvaluationFeed(whole, engine, BATCH, memory_mb)
     for _ in range(3):
@@ -214,9 +214,9 @@ def test_features_that_do_not_fit_are_computed_each_time(engine):
 
 
 def test_whether_features_fit_is_a_matter_of_all_of_their_bytes():
-    # 11 pictures of 2 x 65536 floats are 5.5 MiB.
+    # 11 images of 2 x 65536 floats are 5.5 MiB.
     large = tf.TensorSpec((None, 2, 256, 256))
-    engine = Engine(lambda pictures: tf.zeros((len(pictures), 2, 256, 256)), large, None)
+    engine = Engine(lambda images: tf.zeros((len(images), 2, 256, 256)), large, None)
     for memory_mb, asked in ((5, 6), (6, 3)):
         whole = subset()
         feed = EvaluationFeed(whole, engine, BATCH, memory_mb)

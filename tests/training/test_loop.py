@@ -1,4 +1,4 @@
-"""The loop in this process, on a few pictures: what whole runs cannot look into."""
+"""The loop in this process, on a few images: what whole runs cannot look into."""
 
 import contextlib
 import dataclasses
@@ -64,7 +64,7 @@ def only_the_loop(shared_networks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(globals(), "initial_network", network)
         patch.setattr(run_module, "Reports", Silent)
-        patch.setattr(run_module, "_show_training_pictures", lambda *_: None)
+        patch.setattr(run_module, "_show_training_images", lambda *_: None)
         yield
 
 

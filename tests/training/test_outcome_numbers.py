@@ -44,8 +44,8 @@ class Never:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory, draw_pictures):
-    root = draw_pictures(tmp_path_factory.mktemp("unlike") / "insects", COUNTS)
+def dataset(tmp_path_factory, draw_images):
+    root = draw_images(tmp_path_factory.mktemp("unlike") / "insects", COUNTS)
     return open_dataset(config_of(tmp_path_factory.mktemp("none"), root), silent)
 
 
@@ -62,7 +62,7 @@ def config_of(folder, root="insects"):
 
 
 def another_head(network, subset, seed):
-    """Gives the head weights by which each class is predicted for some pictures of a set."""
+    """Gives the head weights by which each class is predicted for some images of a set."""
     random = np.random.default_rng(seed)
     kernel = random.normal(size=network.head.kernel.shape)
     network.head.kernel.assign(kernel)
@@ -75,8 +75,8 @@ def another_head(network, subset, seed):
 
 def said_of(network, subset):
     """The logits of a set, by the whole model."""
-    pictures = subset.pixels(np.arange(len(subset))).astype(np.float32)
-    return network.model(pictures, training=False).numpy().astype(np.float64)
+    images = subset.pixels(np.arange(len(subset))).astype(np.float32)
+    return network.model(images, training=False).numpy().astype(np.float64)
 
 
 def measured(logits, labels):
@@ -103,7 +103,7 @@ def finished(tmp_path_factory, shared_networks, dataset):
     folder.mkdir()
     facts = {
         "classes": list(dataset.classes),
-        "pictures": {
+        "images": {
             "train": len(dataset.train),
             "validation": len(dataset.validation),
             "test": len(dataset.test),
@@ -239,9 +239,9 @@ def test_tensorboard_has_the_test_at_the_step_of_the_best_weights(finished):
     assert found == {name: (14, pytest.approx(test[name])) for name in ("loss", "accuracy")}
 
 
-def test_speed_is_of_training_pictures_by_training_time(finished):
+def test_speed_is_of_training_images_by_training_time(finished):
     result = result_of(finished[0])
-    # Three epochs of 13 pictures in 13 s, one in 6.5 s.
+    # Three epochs of 13 images in 13 s, one in 6.5 s.
     assert result["images_per_second"] == {"head": 3.0, "finetune": 2.0}
     seconds = result["seconds"]
     assert {name: seconds[name] for name in ("start", "head", "finetune")} == {
@@ -320,10 +320,10 @@ def test_a_comparison_credits_the_run_that_is_right(evaluate, two_runs, dataset,
     said_so = capsys.readouterr().out
     assert f"Test set: accuracy {accuracy:.4f}" in said_so
     assert f"{other}: accuracy {their_accuracy:.4f}" in said_so
-    assert f"This run alone is right on {only_mine} pictures, {other} alone on {only_theirs}" in (
+    assert f"This run alone is right on {only_mine} images, {other} alone on {only_theirs}" in (
         said_so
     )
-    assert "warning: 3 of these pictures were used to train or to choose" in said_so
+    assert "warning: 3 of these images were used to train or to choose" in said_so
 
 
 def test_a_figure_that_cannot_be_written_costs_neither_the_others_nor_the_numbers(

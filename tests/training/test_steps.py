@@ -67,8 +67,8 @@ def phase_of(network, *arguments, state=None, **options):
 
 def batch(classes=2, count=BATCH, seed=0):
     random = np.random.default_rng(seed)
-    pictures = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
-    return pictures, one_hot_targets(tf.constant(np.arange(count) % classes, tf.int32), classes)
+    images = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
+    return images, one_hot_targets(tf.constant(np.arange(count) % classes, tf.int32), classes)
 
 
 def values(network):
@@ -84,16 +84,16 @@ def changed(before, after):
 def test_a_step_changes_exactly_the_thawed_variables(network, at, kind):
     variables, engine, step, _ = phase_of(network, at, kind=kind)
     before = values(network)
-    pictures, targets = batch()
-    step(engine.prefix(pictures), targets)
+    images, targets = batch()
+    step(engine.prefix(images), targets)
     assert changed(before, values(network)) == {variable.path for variable in variables}
 
 
 def test_with_three_classes_too(network_for_three):
     variables, engine, step, state = phase_of(network_for_three, THAWED)
     before = values(network_for_three)
-    pictures, targets = batch(classes=3)
-    step(engine.prefix(pictures), targets)
+    images, targets = batch(classes=3)
+    step(engine.prefix(images), targets)
     assert changed(before, values(network_for_three)) == {v.path for v in variables}
     assert int(state.count) == BATCH and int(state.failed_step) == -1
 
@@ -103,8 +103,8 @@ def test_the_statistics_of_batch_normalisation_never_move(network, kind):
     _, engine, step, _ = phase_of(network, THAWED, "adam", 0.01, kind=kind)
     before = values(network)
     for number in range(3):
-        pictures, targets = batch(seed=number)
-        step(engine.prefix(pictures), targets)
+        images, targets = batch(seed=number)
+        step(engine.prefix(images), targets)
     moved = changed(before, values(network))
     assert any("gamma" in path for path in moved)
     assert not any("moving_" in path for path in moved)
@@ -112,8 +112,8 @@ def test_the_statistics_of_batch_normalisation_never_move(network, kind):
 
 def test_a_step_of_the_head_is_plain_gradient_descent(network):
     _, engine, step, state = phase_of(network, None, "sgd", 0.5, dropout=0.0)
-    pictures, targets = batch()
-    pooled = engine.prefix(pictures)
+    images, targets = batch()
+    pooled = engine.prefix(images)
     logits = network.head(pooled)
     error = tf.sigmoid(logits) - targets
     kernel, bias = network.head.kernel.numpy(), network.head.bias.numpy()
@@ -132,8 +132,8 @@ def test_a_step_of_the_head_is_plain_gradient_descent(network):
 def test_steps_are_counted_and_metrics_summed_over_batches_of_any_size(network):
     _, engine, step, state = phase_of(network, None)
     for count in (BATCH, BATCH, 2):
-        pictures, targets = batch(count=count)
-        step(engine.prefix(pictures), targets)
+        images, targets = batch(count=count)
+        step(engine.prefix(images), targets)
     assert (int(state.step), int(state.count)) == (3, 2 * BATCH + 2)
 
 
@@ -142,8 +142,8 @@ def test_each_function_is_traced_once_with_a_smaller_last_batch_too(network, at)
     _, engine, step, _ = phase_of(network, at)
     evaluation_step = make_evaluation_step(engine, network)
     for count in (BATCH, BATCH, 2, 1):
-        pictures, targets = batch(count=count)
-        features = engine.prefix(pictures)
+        images, targets = batch(count=count)
+        features = engine.prefix(images)
         step(features, targets)
         evaluation_step(features)
     assert step.function.experimental_get_tracing_count() == 1
@@ -157,8 +157,8 @@ def fine_tuned(network, weights):
     state.step.assign(3)
     _, engine, step, _ = phase_of(network, THAWED, "rmsprop", 1e-3, state=state)
     for number in range(2):
-        pictures, targets = batch(seed=number)
-        step(engine.prefix(pictures), targets)
+        images, targets = batch(seed=number)
+        step(engine.prefix(images), targets)
     return values(network)
 
 
@@ -166,13 +166,13 @@ def test_the_optimizer_of_the_first_phase_has_no_say_in_the_second(network):
     state = State()
     _, engine, step, _ = phase_of(network, None, "adam", 0.1, state=state)
     for number in range(3):
-        pictures, targets = batch(seed=number)
-        step(engine.prefix(pictures), targets)
+        images, targets = batch(seed=number)
+        step(engine.prefix(images), targets)
     weights = network.model.get_weights()
     _, engine, step, _ = phase_of(network, THAWED, "rmsprop", 1e-3, state=state)
     for number in range(2):
-        pictures, targets = batch(seed=number)
-        step(engine.prefix(pictures), targets)
+        images, targets = batch(seed=number)
+        step(engine.prefix(images), targets)
     after_both = values(network)
     # The same weights, as if there had never been a first phase.
     assert not changed(after_both, fine_tuned(network, weights))
@@ -181,8 +181,8 @@ def test_the_optimizer_of_the_first_phase_has_no_say_in_the_second(network):
 @pytest.mark.parametrize(("at", "poison"), [(None, np.nan), (THAWED, np.inf)])
 def test_a_loss_that_is_not_finite_changes_nothing_and_names_its_step(network, at, poison):
     _, engine, step, state = phase_of(network, at, "adam")
-    pictures, targets = batch()
-    good = engine.prefix(pictures)
+    images, targets = batch()
+    good = engine.prefix(images)
     step(good, targets)
     before, metrics = values(network), float(state.loss_sum)
     step(good * poison, targets)
@@ -196,8 +196,8 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_its_step(network, a
 def test_with_patience_a_step_without_an_update_is_left_out_and_counted(network):
     variables, engine, step, state = phase_of(network, None, dropout=0.0, patience=3)
     optimizer = step.learner.optimizer
-    pictures, targets = batch()
-    good = engine.prefix(pictures)
+    images, targets = batch()
+    good = engine.prefix(images)
     bad = good * np.nan
     before = values(network)
     for features in (bad, bad, good, bad, bad):
@@ -216,8 +216,8 @@ def test_with_patience_a_step_without_an_update_is_left_out_and_counted(network)
 def test_the_gradient_step_gives_the_gradients_of_the_step_to_come_and_changes_nothing(network):
     variables, engine, step, state = phase_of(network, THAWED, "sgd", 1.0, dropout=0.5)
     gradient_step = make_gradient_step(step.learner)
-    pictures, targets = batch()
-    features = engine.prefix(pictures)
+    images, targets = batch()
+    features = engine.prefix(images)
     before = values(network)
     gradients = gradient_step(features, targets, 0)
     assert not changed(before, values(network)) and int(state.step) == 0
@@ -231,7 +231,7 @@ def test_the_gradient_step_gives_the_gradients_of_the_step_to_come_and_changes_n
 def test_a_gradient_that_is_not_finite_changes_nothing_even_if_the_loss_is(network):
     root = keras.Variable(0.0)  # where the square root is finite and its slope is not
     engine = Engine(
-        prefix=lambda pictures: pictures,
+        prefix=lambda images: images,
         signature=tf.TensorSpec((None, 1280)),
         suffix=lambda features: features + tf.sqrt(root.value),
     )
@@ -250,9 +250,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing_even_if_the_loss_is(netwo
 def test_the_evaluation_step_computes_logits_without_dropout(network):
     freeze(network, None)
     engine = cut(network, None, "auto", 2)
-    pictures, _ = batch()
-    logits = make_evaluation_step(engine, network)(engine.prefix(pictures))
-    np.testing.assert_allclose(logits, network.model(pictures.astype(np.float32)), atol=1e-3)
+    images, _ = batch()
+    logits = make_evaluation_step(engine, network)(engine.prefix(images))
+    np.testing.assert_allclose(logits, network.model(images.astype(np.float32)), atol=1e-3)
 
 
 STEPS = st.integers(0, 10_000)
@@ -304,8 +304,8 @@ def test_training_drops_what_the_step_number_says(network):
     state = State()
     state.step.assign(17)
     _, engine, step, _ = phase_of(network, None, dropout=0.5, state=state)
-    pictures, targets = batch()
-    pooled = engine.prefix(pictures)
+    images, targets = batch()
+    pooled = engine.prefix(images)
     logits = network.head(drop(pooled, 0.5, 0, tf.constant(17, tf.int64)))
     expected = float(np.sum(cross_entropy(logits, targets)))
     step(pooled, targets)
@@ -314,8 +314,8 @@ def test_training_drops_what_the_step_number_says(network):
 
 def test_each_step_gives_what_is_measured_in_it(network):
     _, engine, step, _ = phase_of(network, None, rate=0.25, dropout=0.0)
-    pictures, targets = batch()
-    features = engine.prefix(pictures)
+    images, targets = batch()
+    features = engine.prefix(images)
     first, second = step(features, targets), step(features, targets)
     names = {"loss", "accuracy", "gradient_norm", "learning_rate"}
     assert names <= set(first) == set(second)
@@ -327,9 +327,9 @@ def test_each_step_gives_what_is_measured_in_it(network):
 
 def test_the_update_of_each_variable_is_scaled(network):
     _, engine, step, _ = phase_of(network, None, "adam", 0.1, dropout=0.0, scales=[0.5, 1.0])
-    pictures, targets = batch()
+    images, targets = batch()
     before = values(network)
-    step(engine.prefix(pictures), targets)
+    step(engine.prefix(images), targets)
     kernel, bias = (variable.path for variable in step.learner.variables)
     moved = {path: np.abs(values(network)[path] - before[path]) for path in (kernel, bias)}
     # The first update of Adam is as large as the rate, wherever the gradient is not zero.
@@ -341,8 +341,8 @@ def test_averages_follow_the_weights(network):
     variables = freeze(network, None)
     averages = Averages(variables, 0.75)
     _, engine, step, _ = phase_of(network, None, rate=0.5, averages=averages)
-    pictures, targets = batch()
+    images, targets = batch()
     before = network.head.bias.numpy()
-    step(engine.prefix(pictures), targets)
+    step(engine.prefix(images), targets)
     expected = 0.75 * before + 0.25 * network.head.bias.numpy()
     np.testing.assert_allclose(averages.averages[1], expected, rtol=1e-6)

@@ -55,7 +55,7 @@ def epoch_of(feed, epoch):
 
 
 @pytest.mark.parametrize("epoch", range(6))
-def test_an_epoch_sees_each_picture_as_epoch_modulo_views_did_in_an_order_of_its_own(epoch):
+def test_an_epoch_sees_each_image_as_epoch_modulo_views_did_in_an_order_of_its_own(epoch):
     feed = Feed()
     viewed = views(feed)
     for earlier in range(epoch):

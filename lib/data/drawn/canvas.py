@@ -6,7 +6,7 @@ with canvas.at(0.2, 0.1, scale=0.5, turn=0.1):
     canvas.ellipse(0, 0, 1, 0.8, (214, 130, 60))
     with canvas.inside(oval(0, 0, 1, 0.8)):
         canvas.stroke([(-1, 0), (0, 0.2), (1, 0)], 0.1, (0, 0, 0, 80))
-picture = canvas.developed()
+image = canvas.developed()
 ```
 """
 
@@ -56,14 +56,14 @@ def _spline(p: float, q: float, r: float, s: float, t: float) -> float:
 
 
 class Canvas:
-    """A picture in the making.
+    """An image in the making.
 
-    The origin is the middle of the picture, y points down, and one unit is half the longer side:
-    whatever covers the square from -1 to 1 covers the picture.
+    The origin is the middle of the image, y points down, and one unit is half the longer side:
+    whatever covers the square from -1 to 1 covers the image.
     """
 
     def __init__(self, width: int, height: int):
-        """Starts a black picture of `width` times `height` pixels."""
+        """Starts a black image of `width` times `height` pixels."""
         unit = max(width, height) / 2
         self.half_width, self.half_height = width / 2 / unit, height / 2 / unit
         self._size = (width, height)
@@ -129,7 +129,7 @@ class Canvas:
                 self._pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
 
     def developed(self) -> Image.Image:
-        """Returns the picture in its final size, edges smoothed."""
+        """Returns the image in its final size, edges smoothed."""
         return self._image.resize(self._size, Image.Resampling.BOX)
 
     def _show(self, image: Image.Image) -> None:
@@ -137,6 +137,6 @@ class Canvas:
         self._pen = ImageDraw.Draw(image, "RGBA")  # this mode blends colours that have an opacity
 
     def _pixels(self, points: Sequence[Point]) -> list[tuple[int, int]]:
-        # Whole pixels: the last bits of a sine differ between machines, the picture must not.
+        # Whole pixels: the last bits of a sine differ between machines, the image must not.
         a, b, c, d, e, f = self._frame
         return [(round(a * x + b * y + c), round(d * x + e * y + f)) for x, y in points]

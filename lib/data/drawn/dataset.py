@@ -1,4 +1,4 @@
-"""The drawn data set: the list of its pictures, and drawing them into a folder."""
+"""The drawn data set: the list of its images, and drawing them into a folder."""
 
 import io
 import multiprocessing
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lib.data.drawn.subjects import draw_picture
+from lib.data.drawn.subjects import draw_image
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.file_lock import exclusive_lock
@@ -62,9 +62,9 @@ def draw_cats_and_dogs(
     Args:
         root: the folder to make, in one that exists; it must not exist, or be empty.
         progress: how the work is reported.
-        train: number of training pictures, half of them cats.
-        validation: number of validation pictures, half of them cats; numbered after the others.
-        seed: another seed gives other pictures.
+        train: number of training images, half of them cats.
+        validation: number of validation images, half of them cats; numbered after the others.
+        seed: another seed gives other images.
 
     Raises:
         OSError: the folder cannot be written.
@@ -78,28 +78,28 @@ def draw_cats_and_dogs(
     ]
     with (
         tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as temporary,
-        progress("drawing", len(files), "pictures") as advance,
+        progress("drawing", len(files), "images") as advance,
     ):
         unfinished = Path(temporary, root.name)
-        pictures = jpeg_pictures([(subject, key) for _, subject, key in files])
-        for (name, _, _), jpeg in zip(files, pictures, strict=True):
+        images = jpeg_images([(subject, key) for _, subject, key in files])
+        for (name, _, _), jpeg in zip(files, images, strict=True):
             (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
             (unfinished / name).write_bytes(jpeg)
             advance(1)
-        os.sync()  # A power cut after the rename must not leave empty pictures behind.
+        os.sync()  # A power cut after the rename must not leave empty images behind.
         fault_points.point("drawn")
         os.replace(unfinished, root)
 
 
-def jpeg_pictures(pictures: Sequence[tuple[str, str]]) -> Iterator[bytes]:
-    """Draws (subject, key) pairs, see `draw_picture`, in parallel; yields JPEG files in order."""
+def jpeg_images(images: Sequence[tuple[str, str]]) -> Iterator[bytes]:
+    """Draws (subject, key) pairs, see `draw_image`, in parallel; yields JPEG files in order."""
     with ProcessPoolExecutor(
         max_workers=min(cores(), _MOST_PROCESSES),
         # A fork would copy the threads' locks of whatever else the program has started.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_end_with_parent,
     ) as pool:
-        yield from pool.map(_jpeg, *zip(*pictures, strict=True), chunksize=20)
+        yield from pool.map(_jpeg, *zip(*images, strict=True), chunksize=20)
 
 
 def _end_with_parent() -> None:
@@ -115,5 +115,5 @@ def _end_with_parent() -> None:
 
 def _jpeg(subject: str, key: str) -> bytes:
     file = io.BytesIO()
-    draw_picture(subject, key).save(file, "JPEG", quality=_JPEG_QUALITY)
+    draw_image(subject, key).save(file, "JPEG", quality=_JPEG_QUALITY)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""One picture from its key: a subject in a scene, seen by a camera."""
+"""One image from its key: a subject in a scene, seen by a camera."""
 
 from functools import partial
 from random import Random
@@ -22,15 +22,15 @@ _SUBJECTS = {
 }
 
 
-def draw_picture(subject: str, key: str) -> Image.Image:
+def draw_image(subject: str, key: str) -> Image.Image:
     """Draws `subject`; everything that varies follows from `key`.
 
     Args:
         subject: "cat", "dog" or one of `others.OTHERS`.
-        key: any text; the same text gives the same picture in every process.
+        key: any text; the same text gives the same image in every process.
 
     Returns:
-        An RGB picture, each side 150 to 240 pixels.
+        An RGB image, each side 150 to 240 pixels.
     """
     rng = Random(f"{subject}/{key}")
     canvas = Canvas(rng.randrange(150, 241), rng.randrange(150, 241))
