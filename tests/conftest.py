@@ -116,27 +116,29 @@ def shared_networks():
     return get
 
 
+def as_begun(network, weights):
+    """Undoes what a test did to a network: to its weights, and to what of it is frozen."""
+    network.model.set_weights(weights)
+    network.model.trainable = True  # and with it each of its layers
+    return network
+
+
 @pytest.fixture
 def network(shared_networks):
     """A lively network for two classes; what a test does to it is undone before the next."""
-    network, weights = shared_networks(2)
-    network.model.set_weights(weights)
-    return network
+    return as_begun(*shared_networks(2))
 
 
 @pytest.fixture
 def network_for_three(shared_networks):
     """The same for three classes."""
-    network, weights = shared_networks(3)
-    network.model.set_weights(weights)
-    return network
+    return as_begun(*shared_networks(3))
 
 
 @pytest.fixture(scope="session")
 def weight_file(tmp_path_factory, shared_networks):
     """A weight file without top, of alpha 0.35."""
-    network, weights = shared_networks(2)
-    network.model.set_weights(weights)
+    network = as_begun(*shared_networks(2))
     path = tmp_path_factory.mktemp("weights") / "noise.weights.h5"
     network.backbone.save_weights(path)
     return path
