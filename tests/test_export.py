@@ -107,7 +107,7 @@ def test_a_saved_model_takes_a_batch_of_images_of_any_size(saved_model, files, e
     images = saved_model.signatures["pictures"]
     batch = np.stack([levels(path) for path in files])
     assert batch.shape[1:] == (40, 44, 3)  # not the size of the network
-    told = images(images=tf.constant(batch))
+    told = images(pictures=tf.constant(batch))
     assert [name.decode() for name in told["class"].numpy()] == expected[0]
     np.testing.assert_allclose(told["probabilities"], expected[1], atol=HALFWAY)
     assert told["class_names"].numpy().tolist() == [[b"ants", b"bees"]] * len(files)
@@ -182,9 +182,9 @@ def test_a_lite_model_takes_an_image_of_any_size_or_resized(exports, files, expe
     model = interpreter(path.read_bytes(), 1)
     images, resized = map(model.get_signature_runner, ("pictures", "resized"))
     for file, probabilities in zip(files, expected[1], strict=True):
-        told = images(images=levels(file)[np.newaxis])["probabilities"]
+        told = images(pictures=levels(file)[np.newaxis])["probabilities"]
         np.testing.assert_allclose(told[0], probabilities, atol=HALFWAY)
-        told = resized(images=load(file, 32)[np.newaxis])["probabilities"]
+        told = resized(pictures=load(file, 32)[np.newaxis])["probabilities"]
         np.testing.assert_allclose(told[0], probabilities, atol=1e-4)
 
 
