@@ -7,21 +7,28 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING, Any
 
 from lib.config import setting, written
 from lib.errors import UserError
 from lib.inference import command_line
 from lib.inference.command_line import Parser
 from lib.reporting.diagnostics import COLOURS, STYLES
-from lib.reporting.plots import families, new_figure, save, shown
+from lib.reporting.plots import (
+    against_epochs,
+    as_shipped,
+    families,
+    new_figure,
+    save,
+    shown,
+)
 from lib.runs import folder as run_folder
 from lib.runs.history import Epoch, phase_starts, read_history
 from lib.system.files import read_json
 from lib.system.progress import duration, say
+
+if TYPE_CHECKING:  # only after `command_line` matplotlib is sure to be importable
+    from matplotlib.figure import Figure
 
 _PLACES = ("workdir", "data_dir")  # flags that differ between any two runs, or say nothing
 _NONE = "-"
@@ -151,7 +158,8 @@ def _phases(runs: Sequence[Finished]) -> list[str]:
     return list(dict.fromkeys(phase for run in runs for _, phase in phase_starts(run.history)))
 
 
-def curves(runs: Sequence[Finished]) -> Figure:
+@as_shipped()
+def curves(runs: Sequence[Finished]) -> "Figure":
     """Accuracy and loss of all runs against the epoch: validation bold, training thin."""
     figure = new_figure(3.9 + 0.2 * len(runs))
     panels = figure.subplots(1, 2)
@@ -165,11 +173,7 @@ def curves(runs: Sequence[Finished]) -> Figure:
                 look = {"color": colour, "linewidth": weight, "alpha": opacity, "label": label}
                 axes.plot(epochs, values, style, **look)
         axes.set_title(quantity.capitalize(), fontsize=13, loc="left")
-        axes.set_xlabel("epoch", fontsize=11)
-        axes.set_ylabel(quantity, fontsize=11)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        against_epochs(axes, quantity)
     panels[1].set_title("bold: validation, thin: training", fontsize=9, loc="right")
     handles = panels[0].get_legend_handles_labels()
     font = {"family": families(), "size": 10}

@@ -1,12 +1,14 @@
-"""A run from its beginning to its result."""
+"""A run from its beginning to its result, and what is asked of it."""
 
 import time
 from pathlib import Path
 
 from lib.config import Config, resolved, setting
-from lib.data.dataset import require_outside
+from lib.data.dataset import open_dataset, open_test_set, require_outside
+from lib.inference.baseline import open_baseline, require_baseline
 from lib.runs import folder as run_folder
-from lib.system.progress import say
+from lib.system import runtime
+from lib.system.progress import bar, say
 from lib.training.parts import open_parts
 from lib.training.stopping import StopRequest
 
@@ -63,6 +65,45 @@ def train(
                 train_phase(run, phase)
             finish(run)
     return folder
+
+
+def evaluate(
+    config: Config,
+    test_dir: str | None = None,
+    against: str | None = None,
+    stop: StopRequest | None = None,
+) -> None:
+    """Measures a run's best checkpoint on its test set, or on another set of images.
+
+    Args:
+        config: the configuration of the run, whose folder is its `workdir`.
+        test_dir: folder of the other set; None for the run's own test set.
+        against: folder of another run, which is measured on the same images and compared.
+        stop: as for `train`.
+
+    Raises:
+        Stopped: a signal came.
+        UserError: something that the user can correct; the message is one line.
+    """
+    folder, stop = Path(config.workdir), stop or StopRequest()
+    before = run_folder.require_saved(folder)
+    say(f"Evaluating {folder} on {test_dir or 'its test set'}")
+    config = run_folder.continued(folder, config, before)
+    if against:
+        require_baseline(Path(against), before)
+    if test_dir:
+        subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
+    else:
+        dataset = open_dataset(config, bar)
+        run_folder.require_same_images(folder, before, dataset)
+        subset = dataset.test
+    run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
+    baseline = against and open_baseline(Path(against), before, subset, not test_dir, bar)
+
+    runtime.start(config.threads, config.seed)
+    from lib.inference.outcome import evaluate_best
+
+    evaluate_best(folder, config, subset, test_dir, baseline, stop)
 
 
 def suggest_rate(config: Config, name: str, stop: StopRequest | None = None) -> float:

@@ -11,6 +11,9 @@ from typing import NoReturn
 from lib.errors import UserError
 from lib.system import streams
 
+# Figures are drawn into files, and matplotlib refuses to be imported where this names nothing.
+os.environ.pop("MPLBACKEND", None)
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that puts what is wrong into one line, as `train.py` does."""

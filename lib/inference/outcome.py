@@ -20,6 +20,7 @@ from lib.reporting.metrics import mcnemar, metrics
 from lib.reporting.report import REPORT
 from lib.reporting.result import wilson_interval, write_predictions
 from lib.runs import folder as run_folder
+from lib.runs.early_stopping import epochs_of
 from lib.runs.history import Epoch
 from lib.system import fault_points
 from lib.system.files import read_json, write_json
@@ -215,8 +216,9 @@ def _timing(run: Run, evaluation_seconds: float) -> dict[str, Any]:
     # A part of the start is the first phase's already.
     total = journal.opening_seconds + sum(seconds.values())
     trained = {
-        phase: journal.epochs_of(phase) * len(run.dataset.train)
-        for phase in journal.training_seconds
+        phase.name: len(epochs_of(phase, journal.history)) * len(run.dataset.train)
+        for phase in run.config.phases
+        if phase.name in journal.training_seconds
     }
     return {
         "seconds": {"start": journal.start_seconds, **seconds, "total": total},
@@ -231,7 +233,7 @@ def _layer_tables(run: Run) -> dict[str, list[Row]]:
     """What was frozen and what was trained in each phase that the run has been through."""
     tables = {}
     for phase in run.config.phases:
-        if run.state.journal.epochs_of(phase.name):
+        if epochs_of(phase, run.state.journal.history):
             freeze(run.network, first_trained(run.network.backbone, phase))
             tables[phase.name] = layer_table(run.network)
     return tables

@@ -35,11 +35,13 @@ _BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _IMAGES, "find_rate"}
 def locked(folder: Path) -> Iterator[None]:
     """Makes the folder where it is missing, and holds it for this process.
 
-    The lock is the system's, so that it ends with the process, however that ends.
+    The lock is the system's, so that it ends with the process, however that ends. Where an error
+    comes before there is a run, what was made here goes again.
 
     Raises:
         UserError: the folder cannot be made or written, holds something else, or is in use.
     """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     with _lock_file(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +56,20 @@ def locked(folder: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         fault_points.point("locked")
-        yield
+        try:
+            yield
+        except BaseException:
+            if not (folder / CONFIG).exists():
+                (folder / _LOCK).unlink(missing_ok=True)
+                _remove_empty(made)
+            raise
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Removes folders, the innermost first, up to one that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _lock_file(folder: Path):

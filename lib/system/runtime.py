@@ -103,7 +103,7 @@ def state_surroundings() -> None:
     left_out = [
         name
         for name in sorted(os.environ)
-        if name.startswith(_OF_ARITHMETIC) and name not in _SET_HERE
+        if name.startswith(_OF_ARITHMETIC) and os.environ[name] != _SET_HERE.get(name)
     ]
     for name in left_out:
         del os.environ[name]

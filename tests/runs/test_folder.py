@@ -42,6 +42,24 @@ def test_a_missing_folder_is_made_with_those_above_it(tmp_path):
         assert (tmp_path / "runs" / "new").is_dir()
 
 
+def test_after_an_early_error_nothing_is_left_of_folders_that_were_made(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for folder in (mine, mine / "runs" / "new"):
+        with pytest.raises(UserError, match="no data"), locked(folder):
+            raise UserError("no data")
+    assert list(tmp_path.iterdir()) == [mine]
+    assert list(mine.iterdir()) == []
+
+
+def test_after_a_later_error_a_run_and_its_lists_stay(tmp_path):
+    for name in ("config.json", "skipped.csv"):
+        with pytest.raises(UserError, match="broken"), locked(tmp_path / name / "run"):
+            (tmp_path / name / "run" / name).touch()
+            raise UserError("broken")
+        assert (tmp_path / name / "run" / name).exists()
+
+
 def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(tmp_path):
     with (
         locked(tmp_path),
