@@ -52,6 +52,14 @@ flags.DEFINE_integer(
 
 flags.DEFINE_integer("batch_size", Config.batch_size, "images per step", lower_bound=1)
 flags.DEFINE_integer(
+    "slices",
+    Config.slices,
+    "equal parts into which a batch is cut, a power of two that divides the batch size; each is"
+    " computed by itself, so that results depend on their number but not on who computes them [0:"
+    " as the run began, a new run with 4, or fewer where the batch size asks for it]",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
     "image_size", Config.image_size, "images are resized to this many pixels square"
 )
 flags.register_validator(

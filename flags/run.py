@@ -25,8 +25,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "threads",
     Config.threads,
-    "processor threads; their number changes the last bits of results [0: as the run began, a new"
-    " run with one per core]",
+    "processor threads; results do not depend on their number [0: one per core]",
     lower_bound=0,
 )
 flags.DEFINE_integer(

@@ -21,10 +21,11 @@ ARROWS = {
     "system": {"config", "errors"},
     "data": {"config", "errors", "randomness", "specs", "system"},
     "model": {"config", "errors", "system"},
+    "distribution": {"config", "errors", "system"},
     "runs": {"config", "data", "errors", "model", "system"},
     "reporting": {"config", "errors", "runs", "system"},
-    "training": {"config", "data", "errors", "model", "plugins", "randomness", "reporting", "runs"}
-    | {"specs", "system"},
+    "training": {"config", "data", "distribution", "errors", "model", "plugins", "randomness"}
+    | {"reporting", "runs", "specs", "system"},
     "inference": {"config", "data", "errors", "model", "reporting", "runs", "system", "training"},
     "registries": {"config", "data", "training"},
     "train": {"config", "data", "inference", "reporting", "runs", "system", "training"},

@@ -21,7 +21,7 @@ print([keras.config.backend(), keras.config.floatx(), keras.config.epsilon(),
        keras.config.max_epochs(), tf.config.threading.get_intra_op_parallelism_threads(),
        tf.config.optimizer.get_jit()])
 """
-STATED = "['tensorflow', 'float32', 1e-07, 'channels_last', 'float32', None, 2, '']"
+STATED = "['tensorflow', 'float32', 1e-07, 'channels_last', 'float32', None, 1, '']"
 
 
 def printed(tmp_path, keras_json="{}", before="", **variables):

@@ -11,6 +11,7 @@ from lib.inference.reading import Read
 from lib.inference.trained import Trained, make_classifier
 from lib.model.gradcam import make_gradcam
 from lib.system.prefetching import prefetched
+from lib.system.runtime import threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,5 +65,5 @@ def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Itera
         ]
 
     batches = iter(lambda: list(islice(reads, trained.config.batch_size)), [])
-    for batch in prefetched(predicted, batches):
+    for batch in prefetched(predicted, batches, threads=max(2, threads())):
         yield from batch

@@ -36,11 +36,13 @@ class Engine:
         signature: shape and type of the features, the number of images left open.
         suffix: features to pooled features, float32 [n, channels]. Called inside a `tf.function`;
             differentiable in the trained layers' variables.
+        by_image: whether `prefix` gives an image the same bits whatever else is in its batch.
     """
 
     prefix: Callable[[np.ndarray | tf.Tensor], tf.Tensor]
     signature: tf.TensorSpec
     suffix: Part
+    by_image: bool = False
 
 
 def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> Engine:
@@ -70,7 +72,8 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
     if kind == "auto" and on_processor:
         begun = _graph(begin, tf.TensorSpec((1, *backbone.input_shape[1:])))
         ended = _graph(end, _any_number_of(begun))
-        return Engine(interpreted(begun, ended, threads), _any_number_of(ended), suffix)
+        prefix = interpreted(begun, ended, threads)
+        return Engine(prefix, _any_number_of(ended), suffix, by_image=True)
     graph = _graph(lambda images: end(begin(images)), tf.TensorSpec(backbone.input_shape))
     return Engine(lambda images: graph(tf.cast(images, tf.float32)), _any_number_of(graph), suffix)
 

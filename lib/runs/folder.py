@@ -118,7 +118,8 @@ class Saved:
 def saved(folder: Path) -> Saved | None:
     """Reads `config.json`; None for a new run.
 
-    A flag that was added after the run began has its default.
+    A flag that was added after the run began has its default; batches were not cut before it could
+    be said.
 
     Raises:
         UserError: the file is damaged, or of a version with other flags.
@@ -134,7 +135,8 @@ def saved(folder: Path) -> Saved | None:
             f" another {setting('workdir')}"
         ) from error
     try:
-        return dataclasses.replace(found, flags=Config.from_json(found.flags).to_json())
+        flags = {"slices": 1} | found.flags
+        return dataclasses.replace(found, flags=Config.from_json(flags).to_json())
     except (ValueError, TypeError) as error:
         what = f"{folder / CONFIG} has flags of another version ({error})"
         raise of_another_version(what, found.made_by) from error
@@ -176,8 +178,8 @@ def require_saved(folder: Path) -> Saved:
 def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     """The configuration to go on with: that asked for, if it is that of the run in the folder.
 
-    The number of threads is the run's own where none is asked for. Results depend on it, and on
-    machine and packages, in their last bits, so a change of these is a warning.
+    The number of slices is the run's own where none is asked for. Results depend on machine and
+    packages in their last bits, so a change of these is a warning.
 
     Args:
         folder: of the run.
@@ -187,13 +189,13 @@ def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     Raises:
         UserError: another run lives in the folder.
     """
+    config = dataclasses.replace(config, threads=config.threads or cores())
     if before is None:
-        return dataclasses.replace(config, threads=config.threads or cores())
-    config = dataclasses.replace(config, threads=config.threads or before.flags["threads"])
+        return dataclasses.replace(config, slices=config.slices_in_use)
+    config = dataclasses.replace(config, slices=config.slices or before.flags["slices"])
     # Phases may change until they begin; the checkpoint says which have.
     require_same(folder, before.flags, config.to_json())
-    now = provenance() | {"threads": config.threads}
-    then = before.made_by | {"threads": before.flags["threads"]}
+    now, then = provenance(), before.made_by
     changes = [
         f"{name} {then.get(name)}, now {now[name]}"
         for name in sorted(now.keys() - {"commit"})

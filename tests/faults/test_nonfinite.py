@@ -11,6 +11,7 @@ import tensorflow as tf
 from lib.model.engine import cut
 from lib.model.freezing import freeze
 from lib.runs.state import State
+from lib.training.feed import Batch
 from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
 from lib.training.steps import Learner, make_train_step
@@ -83,7 +84,7 @@ def head_step(network):
     def take(sound: bool) -> None:
         factor = 1.0 if sound else float("nan")
         targets = tf.constant([[0.0], [1.0], [0.0], [1.0]])
-        step(features * factor, targets, int(state.step))
+        step(Batch(features * factor, targets, 4), int(state.step))
 
     return (
         take,

@@ -174,15 +174,31 @@ def test_a_new_run_gets_all_cores_unless_asked_otherwise(tmp_path):
     assert continued(tmp_path, Config(threads=7), None).threads == 7
 
 
-def test_a_run_keeps_its_number_of_threads_and_says_nothing(tmp_path, capsys):
+def test_another_number_of_threads_is_no_other_run_and_nothing_is_said(tmp_path, capsys):
     before = started(Config(threads=5))
-    assert continued(tmp_path, Config(), before).threads == 5
+    assert continued(tmp_path, Config(), before).threads == cores()
+    assert continued(tmp_path, Config(threads=3), before).threads == 3
     assert capsys.readouterr().out == ""
 
 
-def test_another_number_of_threads_is_allowed_and_warned_of(tmp_path, capsys):
-    assert continued(tmp_path, Config(threads=3), started(Config(threads=5))).threads == 3
-    assert "warning: the run began elsewhere (threads 5, now 3)" in capsys.readouterr().out
+@pytest.mark.parametrize(("batch_size", "slices"), [(32, 4), (6, 2), (4, 4), (7, 1)])
+def test_a_new_run_has_four_slices_or_as_many_as_its_batches_allow(tmp_path, batch_size, slices):
+    assert continued(tmp_path, Config(batch_size=batch_size), None).slices == slices
+
+
+def test_a_run_keeps_its_number_of_slices(tmp_path):
+    before = started(Config(slices=8))
+    assert continued(tmp_path, Config(), before).slices == 8
+    with pytest.raises(UserError, match=r"differs in slices \(8 there, 2 now\)"):
+        continued(tmp_path, Config(slices=2), before)
+
+
+def test_a_run_from_before_there_were_slices_goes_on_without(tmp_path):
+    run_folder.save(tmp_path, Config(slices=4), {})
+    written = json.loads((tmp_path / "config.json").read_text())
+    del written["flags"]["slices"]
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    assert continued(tmp_path, Config(), run_folder.saved(tmp_path)).slices == 1
 
 
 def test_another_machine_or_version_is_warned_of_and_another_commit_is_not(tmp_path, capsys):
