@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lib.config import Config
 from lib.runs import folder as run_folder
 from lib.system import runtime
+from lib.system.progress import bar
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
     from lib.model.network import Network
@@ -42,9 +43,9 @@ def from_command_line(description: str) -> FinishedRun:
     config, classes = saved.config, len(saved.facts["classes"])
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     runtime.start(config.threads, config.seed)
-    from lib.model.network import build, build_backbone
+    from lib.model.architecture import build_backbone, open_kept
+    from lib.model.network import build
 
-    network = build(
-        build_backbone(config.image_size, config.alpha), classes, config.dropout, config.seed
-    )
+    backbone, scaling = open_kept(folder) or build_backbone(config, bar)
+    network = build(backbone, classes, config.dropout, config.seed, scaling)
     return FinishedRun(folder, config, result["images_per_second"], network)

@@ -16,6 +16,7 @@ from absl import flags as absl_flags
 from flags import data, model, phases, run
 from lib.config import Config, resolved
 from lib.errors import UserError
+from lib.model.backbones import default_size, record_of
 from lib.system import runtime
 
 __all__ = ["configuration", "data", "model", "parse", "phases", "run"]
@@ -86,7 +87,10 @@ def configuration(run: Config | None = None) -> Config:
     base = run or Config()
     names = [field.name for field in dataclasses.fields(Config) if field.name != "phases"]
     given = {name: parsed[name].value for name in names if parsed[name].present}
+    if run is None and "backbone" in given and "image_size" not in given:
+        given["image_size"] = default_size(given["backbone"])
     if "plugin" in given:
         given["plugin"] = tuple(given["plugin"])
-    asked = phases.phases(run.phases if run else ())
+    record = record_of(given.get("backbone", base.backbone))
+    asked = phases.phases(run.phases if run else (), record.thaw if record else "35%")
     return resolved(dataclasses.replace(base, **given, phases=asked))

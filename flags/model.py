@@ -5,10 +5,23 @@ from absl import flags
 from lib.config import Config
 
 flags.DEFINE_string(
+    "backbone",
+    Config.backbone,
+    "the network below the head: a name from the list below, mobilenet_v2(alpha=0.35), or the path"
+    " of a .keras file",
+)
+flags.DEFINE_enum(
+    "scaling",
+    Config.scaling,
+    ["none", "tf", "torch", "caffe"],
+    "what a backbone of your own takes: levels from 0 to 255 (none), -1 to 1 (tf), ImageNet's mean"
+    " and deviation taken out (torch), or the mean alone, blue first (caffe)",
+)
+flags.DEFINE_string(
     "weights",
     Config.weights,
-    "initial weights of the backbone: imagenet, drawn (embedded; alpha 0.35), none, or the path of"
-    " a Keras weight file without top",
+    "initial weights of the backbone: imagenet, drawn (embedded; mobilenet_v2 of alpha 0.35), none,"
+    " or the path of a Keras weight file without top; a .keras file has its own",
 )
 flags.DEFINE_string(
     "from_run",
@@ -17,7 +30,7 @@ flags.DEFINE_string(
     " training that phase and those before it here; its evaluation is epoch 0",
 )
 flags.DEFINE_string("from_phase", Config.from_phase, "which phase of --from_run that is")
-flags.DEFINE_float("alpha", Config.alpha, "width of MobileNetV2, 1.0 being the paper's")
+flags.DEFINE_float("alpha", Config.alpha, "width of a MobileNet, 1.0 being the paper's")
 flags.register_validator(
     "alpha", lambda alpha: 0.1 <= alpha <= 2.0, message="expected a width from 0.1 to 2.0"
 )

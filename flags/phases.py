@@ -84,15 +84,21 @@ def named(arguments: Sequence[str]) -> list[str]:
     return names
 
 
-def phases(run: Sequence[Phase] = ()) -> tuple[Phase, ...]:
+def phases(run: Sequence[Phase] = (), thaw: int | str = Phase.thaw) -> tuple[Phase, ...]:
     """The phases that the parsed flags add up to.
 
     Args:
         run: where given, the phases of a run, which stand for the flags that were not set.
+        thaw: what a phase of fine-tuning thaws where no flag says it.
     """
     of_run = {phase.name: phase for phase in run}
     names = PHASES.value if PHASES.present or not run else list(of_run)
-    return tuple(_phase(of_run.get(name) or default_phase(name)) for name in names)
+    return tuple(_phase(of_run.get(name) or _default(name, thaw)) for name in names)
+
+
+def _default(name: str, thaw: int | str) -> Phase:
+    phase = default_phase(name)
+    return phase if phase.thaw == "none" else dataclasses.replace(phase, thaw=thaw)
 
 
 def _phase(base: Phase) -> Phase:

@@ -80,6 +80,8 @@ class Config:
     image_size: int = 160
     augment: str = "flip|rotate(0.2)"
 
+    backbone: str = "mobilenet_v2"
+    scaling: str | None = None  # what a file of the user's takes; else the backbone's own
     weights: str = "imagenet"
     from_run: str | None = None
     from_phase: str = "head"
@@ -273,13 +275,19 @@ def expanded(path: str) -> Path:
         ) from error
 
 
+def backbone_file(backbone: str) -> Path | None:
+    """The file that `--backbone` names; None where it is a name."""
+    is_file = backbone.endswith((".keras", ".h5")) or os.sep in backbone.partition("(")[0]
+    return expanded(backbone) if is_file else None
+
+
 def weight_file(weights: str) -> Path | None:
     """The file that `--weights` names; None for a word that stands for weights.
 
     Raises:
         UserError: there is no such file.
     """
-    if weights in ("imagenet", "drawn", "none"):
+    if weights in ("imagenet", "drawn", "none", "own"):
         return None
     path = expanded(weights)
     if not path.is_file():
@@ -305,6 +313,9 @@ def resolved(config: Config) -> Config:
         done = tuple(dataclasses.replace(phase, epochs=0) for phase in config.phases[:begun])
         phases = (*done, *config.phases[begun:])
         config = dataclasses.replace(config, from_run=source, phases=phases)
+    if file := backbone_file(config.backbone):
+        weights = "own" if config.weights == Config.weights else config.weights
+        config = dataclasses.replace(config, backbone=str(file.absolute()), weights=weights)
     name = Path(dataset).name
     if name == "..":  # a name of its own, and not the folder above runs/
         name = os.path.basename(os.path.realpath(dataset))
@@ -344,6 +355,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[
     """
     phases = {*before.get("phases", ()), *now.get("phases", ())}
     ignored = NOT_IDENTITY | {f"{phase}_{name}" for phase in phases for name in PHASE_FLAGS}
+    if all(backbone_file(values.get("backbone", "")) for values in (before, now)):
+        ignored |= {"backbone"}  # of files, the contents are compared
     return {
         name: (before.get(name), value)
         for name, value in now.items()

@@ -91,6 +91,16 @@ def three_classes(tmp_path_factory, draw_images):
     )
 
 
+def small_backbone(size: int = 32, alpha: float = 0.35):
+    """A small MobileNetV2, with random weights."""
+    import keras
+
+    keras.backend.clear_session(free_memory=False)  # so that layers have their own names
+    return keras.applications.MobileNetV2(
+        (size, size, 3), alpha=alpha, include_top=False, weights=None
+    )
+
+
 def build_lively(classes: int):
     """A network of 32 pixels and alpha 0.35 in which every layer's output varies.
 
@@ -98,9 +108,9 @@ def build_lively(classes: int):
     constant, and a mistake in them would not show. So the statistics are those of noise, and scale
     and offset, ones and zeros in a new network, are random numbers.
     """
-    from lib.model.network import as_network_input, build, build_backbone
+    from lib.model.network import build
 
-    network = build(build_backbone(image_size=32, alpha=0.35), classes, dropout=0.2, seed=0)
+    network = build(small_backbone(), classes, dropout=0.2, seed=0)
     random = np.random.default_rng(7)
     normalisations = [layer for layer in network.backbone.layers if hasattr(layer, "moving_mean")]
     for layer in normalisations:
@@ -108,7 +118,7 @@ def build_lively(classes: int):
         layer.beta.assign(random.uniform(0.0, 0.5, layer.beta.shape))
         layer.momentum = 0.0
     noise = random.uniform(0, 255, (64, 32, 32, 3)).astype(np.float32)
-    network.backbone(as_network_input(noise), training=True)
+    network.backbone(network.as_input(noise), training=True)
     for layer in normalisations:
         layer.momentum = 0.999
     return network

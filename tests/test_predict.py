@@ -241,7 +241,7 @@ def test_a_checkpoint_of_another_network_is_refused(predicted, ants, tmp_path, n
 
     other = TracedCheckpoint(model=network_for_three.model, state=State())
     path = Checkpoints(tmp_path / "three", keep=1).save(other, 1)
-    with pytest.raises(UserError, match="of another network than MobileNetV2"):
+    with pytest.raises(UserError, match="of another network than mobilenet_v2"):
         predicted(ants[0], f"--checkpoint={path}")
 
 

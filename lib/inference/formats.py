@@ -22,6 +22,7 @@ from lib.config import Config
 from lib.data.decoding import decode, resize
 from lib.inference.preprocessing import decoded_and_resized, resized, resized_by_matrices
 from lib.inference.trained import Trained
+from lib.model.graph import leaf_layers
 from lib.model.interpreters import interpreter
 from lib.system.runtime import quietly
 from lib.training.losses import predicted_classes, probabilities
@@ -150,7 +151,8 @@ def write_keras(trained: Trained, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _frozen_normalisation(backbone: keras.Model) -> Iterator[None]:
-    layers = [one for one in backbone.layers if isinstance(one, keras.layers.BatchNormalization)]
+    normalisation = keras.layers.BatchNormalization
+    layers = [one for one in leaf_layers(backbone) if isinstance(one, normalisation)]
     before = [layer.trainable for layer in layers]
     for layer in layers:
         layer.trainable = False

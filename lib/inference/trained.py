@@ -9,13 +9,15 @@ import tensorflow as tf
 
 from lib.config import Config, expanded, setting
 from lib.errors import UserError
+from lib.model.architecture import build_backbone, open_kept, refresh
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze
-from lib.model.network import Network, build, build_backbone
+from lib.model.network import Network, build
 from lib.runs.checkpoints import Checkpoints, load_checkpoint
 from lib.runs.folder import saved
 from lib.runs.resume import finished_phase, load_state
 from lib.runs.state import State
+from lib.system.progress import bar
 from lib.training.averages import Averages
 from lib.training.feed import filled_up
 from lib.training.losses import answers
@@ -70,8 +72,8 @@ def open_trained(folder: Path, config: Config, classes: Sequence[str], checkpoin
     Raises:
         UserError: there is no such checkpoint, or it is of another network.
     """
-    backbone = build_backbone(config.image_size, config.alpha)
-    network = build(backbone, len(classes), config.dropout, config.seed)
+    backbone, scaling = open_kept(folder) or build_backbone(config, bar)
+    network = build(backbone, len(classes), config.dropout, config.seed, scaling)
     while True:
         path = _found(folder, config, checkpoint)
         try:
@@ -99,11 +101,12 @@ def load_trained(
     run = saved(checkpoint.parent.parent)
     try:
         load_checkpoint(checkpoint, model=network.model)
+        refresh(network.backbone)
         load_state(checkpoint, state, run.made_by if run else {})
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"the checkpoint {checkpoint} cannot be read: it is damaged, or of another network than"
-            f" MobileNetV2 of alpha {config.alpha} with {len(classes)} classes; restore it from a"
+            f" {config.backbone} with {len(classes)} classes; restore it from a"
             " copy, or give another where there is a flag for it"
         ) from error
     trained_from = first_trained(network.backbone, config.phase(state.phase_name))

@@ -1,29 +1,30 @@
 """Computes the network: the frozen part once and fast, the trained part under the tape.
 
-The network is cut in front of the block of its first trained layer, where a single tensor passes, a
-seventh of the size of what passes inside of a block. What lies below, the prefix, is a fixed
-function of the images; what lies above, the suffix, is what the training step differentiates.
+The network is cut at or below its first trained layer, where the least passes. What lies below, the
+prefix, is a fixed function of the images; what lies above, the suffix, is what the training step
+differentiates.
 
 Two engines compute the same to within rounding: "plain" runs Keras' layers as they are, "auto"
 folds the batch normalisation and gives the prefix to the fastest executor on the device at hand.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from lib.model import folding
-from lib.model.freezing import block
-from lib.model.interpreters import interpreted
-from lib.model.network import Network, as_network_input
+from lib.model.folding import Part
+from lib.model.graph import Graph, graph_of, leaf_layers
+from lib.model.interpreters import Unsuitable, interpreted
+from lib.model.network import Network
+from lib.system.progress import say
 
-Part = Callable[[tf.Tensor], tf.Tensor]
-
-# From this layer on, a feature map is a sixteenth as wide as the image.
-_NARROW = "block_7_expand"
+# A feature map whose sides are this part of the image's is narrow: the weights of the layers
+# behind it are larger than what they compute.
+_NARROW = 16
+# How far LiteRT's features may be from TensorFlow's, as a part of the largest one.
+_NEAR = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,44 @@ class Engine:
 
     prefix: Callable[[np.ndarray | tf.Tensor], tf.Tensor]
     signature: tf.TensorSpec
-    suffix: Part
+    suffix: Callable[[tf.Tensor], tf.Tensor]
     by_image: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Border:
+    """Where a network is cut.
+
+    Attributes:
+        graph: of its backbone.
+        narrow: the first step of the prefix whose feature maps are narrow.
+        at: the first step of the suffix; `len(graph.steps)` where all of the backbone is frozen.
+    """
+
+    graph: Graph
+    narrow: int
+    at: int
+
+
+def border(network: Network, trained_from: int | None) -> Border:
+    """Finds where a network is cut.
+
+    Args:
+        network: whose backbone is cut.
+        trained_from: index of the backbone's first trained layer; None if all of it is frozen.
+    """
+    graph = graph_of(network.backbone)
+    at = len(graph.steps)
+    if trained_from is not None:
+        # A layer that is called twice is trained where it is called first.
+        trained = set(map(id, leaf_layers(network.backbone)[trained_from:]))
+        calls = (i for i, step in enumerate(graph.steps) if id(step.operation) in trained)
+        at = graph.cheapest_cut(min(calls, default=at))
+    return Border(graph, min(at, graph.narrow_from(-(-network.image_size // _NARROW))), at)
+
+
 def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> Engine:
-    """Cuts a network in front of the block of its first trained layer.
+    """Cuts a network at or below its first trained layer.
 
     Args:
         network: with the weights that the prefix is to have: it is taken as it is now.
@@ -54,12 +87,14 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
         kind: "auto" or "plain".
         threads: processor threads of an executor that has its own.
     """
-    backbone = network.backbone
-    first = None if trained_from is None else _block_start(backbone, trained_from)
-    wide, narrow, above = (_plain if kind == "plain" else _folded)(backbone, first)
+    found, fold = border(network, trained_from), kind != "plain"
+    graph, end_of_all = found.graph, len(found.graph.steps)
+    wide = Part(graph, 0, found.narrow, fold, constant=True)
+    narrow = Part(graph, found.narrow, found.at, fold, constant=True)
+    above = Part(graph, found.at, end_of_all, fold)
 
     def begin(images: tf.Tensor) -> tf.Tensor:
-        return wide(as_network_input(images))
+        return wide(network.as_input(images))
 
     def end(features: tf.Tensor) -> tf.Tensor:
         # With the whole backbone frozen, pooling is frozen too, and its output far smaller.
@@ -68,17 +103,44 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
     def suffix(features: tf.Tensor) -> tf.Tensor:
         return above(features) if trained_from is None else network.pool(above(features))
 
+    shape = network.backbone.input_shape
     on_processor = not tf.config.list_physical_devices("GPU")
     if kind == "auto" and on_processor:
-        begun = _graph(begin, tf.TensorSpec((1, *backbone.input_shape[1:])))
+        begun = _graph(begin, tf.TensorSpec((1, *shape[1:])))
         ended = _graph(end, _any_number_of(begun))
-        prefix = interpreted(begun, ended, threads)
-        return Engine(prefix, _any_number_of(ended), suffix, by_image=True)
-    graph = _graph(lambda images: end(begin(images)), tf.TensorSpec(backbone.input_shape))
+        try:
+            prefix = _fastest(begun, ended, threads)
+            return Engine(prefix, _any_number_of(ended), suffix, by_image=True)
+        except Unsuitable as error:
+            say(f"The frozen part is computed by TensorFlow, which is slower: {error}")
+    graph = _graph(lambda images: end(begin(images)), tf.TensorSpec(shape))
     return Engine(lambda images: graph(tf.cast(images, tf.float32)), _any_number_of(graph), suffix)
 
 
-def _graph(part: Part, taken: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
+def _fastest(
+    begun: tf.types.experimental.ConcreteFunction,
+    ended: tf.types.experimental.ConcreteFunction,
+    threads: int,
+) -> Callable[[np.ndarray | tf.Tensor], tf.Tensor]:
+    """The prefix as LiteRT runs it, if that equals TensorFlow.
+
+    Raises:
+        Unsuitable: it does not, or LiteRT cannot run it.
+    """
+    found = interpreted(begun, ended, threads)
+    shape = begun.structured_input_signature[0][0].shape[1:]
+    images = np.random.default_rng(0).uniform(0, 255, (2 * threads, *shape)).astype(np.float32)
+    together, alone = found(images).numpy(), found(images[:1]).numpy()
+    expected = ended(begun(tf.constant(images[:1]))).numpy()
+    largest, difference = np.abs(expected).max(), np.abs(alone - expected).max()
+    if not difference <= _NEAR * largest:  # nor where one is no number
+        raise Unsuitable(f"LiteRT's features differ by {difference:.2g} of {largest:.2g}")
+    # An image has the same features in whatever company, or else goes alone.
+    same = np.array_equal(together[:1], alone)
+    return found if same else interpreted(begun, ended, threads, together=1)
+
+
+def _graph(part: Callable, taken: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
     return tf.function(part, autograph=False).get_concrete_function(taken)
 
 
@@ -86,46 +148,3 @@ def _any_number_of(graph: tf.types.experimental.ConcreteFunction) -> tf.TensorSp
     """What a graph puts out, for any number of images."""
     features = graph.structured_outputs
     return tf.TensorSpec((None, *features.shape[1:]), features.dtype)
-
-
-def _block_start(backbone: keras.Model, layer: int) -> int:
-    """The index of the first layer of a layer's block."""
-    blocks = [block(each.name) for each in backbone.layers]
-    # Layer 0 is the input, which has nothing to compute.
-    return max(1, blocks.index(blocks[layer]))
-
-
-def _plain(backbone: keras.Model, first: int | None) -> tuple[Part, Part, Part]:
-    """The parts as Keras computes them, cut in front of layer `first`; None: nothing is above."""
-    if first is None:
-        lower, upper = backbone, lambda features, training: features
-    else:
-        border = backbone.layers[first].input
-        lower, upper = keras.Model(backbone.input, border), keras.Model(border, backbone.output)
-    return (
-        lambda images: lower(images, training=False),
-        lambda features: features,
-        lambda features: upper(features, training=False),
-    )
-
-
-def _folded(backbone: keras.Model, first: int | None) -> tuple[Part, Part, Part]:
-    """Batch normalisation is folded, and what lies below has constant weights and two parts.
-
-    Returns:
-        The parts below with wide and with narrow feature maps, and the part above.
-    """
-    lower = backbone.layers[1:first]
-    upper = [] if first is None else backbone.layers[first:]
-    names = [layer.name for layer in backbone.layers]
-    narrow = names.index(_NARROW) - 1  # the input is not in the lower part
-    constants = folding.constants(lower)
-
-    def part(layers: Sequence[keras.layers.Layer]) -> Part:
-        return lambda features: folding.evaluate(layers, features, constants)
-
-    return (
-        part(lower[:narrow]),
-        part(lower[narrow:]),
-        lambda features: folding.evaluate(upper, features),
-    )

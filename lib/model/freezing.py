@@ -10,7 +10,16 @@ import keras
 
 from lib.config import Phase, setting
 from lib.errors import UserError
+from lib.model.graph import leaf_layers
 from lib.model.network import Network
+
+# What the names of a block's layers have in common, by the way that Keras' networks name them.
+_BLOCK = re.compile(
+    r"(?:^|_)(stage_\d+_block_\d+|downsampling_block_\d+|conv\d+_block\d+|expanded_conv_\d+"
+    r"|expanded_conv|block\d+[a-z]|block\d+_\d+(?=_)|block_?\d+)"
+)
+_OF_MOBILENET = re.compile(r"conv_(?:dw|pw|pad)_(\d+)")
+_OF_NASNET = re.compile(r"(?:normal|reduction|reduce|adjust)\w*?_(stem_\d+|reduce_\d+|\d+)$")
 
 
 def first_trained(backbone: keras.Model, phase: Phase) -> int | None:
@@ -22,7 +31,7 @@ def first_trained(backbone: keras.Model, phase: Phase) -> int | None:
     Raises:
         UserError: it names nothing; near names are listed.
     """
-    thaw, layers = phase.thaw, [layer.name for layer in backbone.layers]
+    thaw, layers = phase.thaw, [layer.name for layer in leaf_layers(backbone)]
     received = setting(f"{phase.name}_thaw", thaw)
     if thaw == "none":
         return None
@@ -32,7 +41,7 @@ def first_trained(backbone: keras.Model, phase: Phase) -> int | None:
         if not 0 <= thaw < len(layers):
             raise UserError(
                 f"{received}: the backbone has layers 0 to {len(layers) - 1}; give one of these, or"
-                " the name of a layer or block such as block_13"
+                f" the name of a layer or block such as {blocks_of(backbone)[-1]}"
             )
         return thaw
     if share := re.fullmatch(r"(\d+(?:\.\d*)?)%", thaw):
@@ -41,7 +50,7 @@ def first_trained(backbone: keras.Model, phase: Phase) -> int | None:
         return len(layers) - max(1, round(len(layers) * float(share[1]) / 100))
     if thaw in layers:
         return layers.index(thaw)
-    blocks = [block(layer) for layer in layers]
+    blocks = blocks_of(backbone)
     if thaw in blocks:
         return blocks.index(thaw)
     near = difflib.get_close_matches(thaw, {*layers, *blocks}, n=4, cutoff=0.4)
@@ -59,8 +68,9 @@ def freeze(network: Network, trained_from: int | None) -> list[keras.Variable]:
     Returns:
         The trained variables: those of the thawed layers in their order, then the head's.
     """
-    layers = network.backbone.layers
+    layers = leaf_layers(network.backbone)
     first = len(layers) if trained_from is None else trained_from
+    network.backbone.trainable = True  # and each model in it, which says nothing of its layers
     for index, layer in enumerate(layers):
         layer.trainable = index >= first
     return [
@@ -72,9 +82,10 @@ def freeze(network: Network, trained_from: int | None) -> list[keras.Variable]:
 
 def variable_blocks(network: Network, variables: Sequence[keras.Variable]) -> list[str]:
     """The block that each trained variable belongs to, "head" for those above the backbone."""
+    backbone = network.backbone
     block_of = {
-        id(variable): block(layer.name)
-        for layer in network.backbone.layers
+        id(variable): name
+        for layer, name in zip(leaf_layers(backbone), blocks_of(backbone), strict=True)
         for variable in layer.trainable_variables
     }
     return [block_of.get(id(variable), "head") for variable in variables]
@@ -99,10 +110,10 @@ class Row(NamedTuple):
 def layer_table(network: Network) -> list[Row]:
     """What is frozen and what is trained, block by block."""
     groups: dict[tuple[str, bool], list[int]] = {}
-    layers = network.backbone.layers
-    for index, layer in enumerate(layers):
+    layers, blocks = leaf_layers(network.backbone), blocks_of(network.backbone)
+    for index, (layer, name) in enumerate(zip(layers, blocks, strict=True)):
         if layer.count_params():
-            groups.setdefault((block(layer.name), layer.trainable), []).append(index)
+            groups.setdefault((name, layer.trainable), []).append(index)
     rows = [
         _row(name, f"{indices[0]}-{indices[-1]}", [layers[index] for index in indices])
         for (name, _), indices in groups.items()
@@ -110,16 +121,44 @@ def layer_table(network: Network) -> list[Row]:
     return [*rows, _row("head", "", [network.head])]
 
 
+def blocks_of(backbone: keras.Model) -> list[str]:
+    """The block of each layer.
+
+    A layer whose name says nothing, as Keras has given it, belongs to the block of the next one
+    that has a name; where none follows, a normalisation or activation to the layer before it.
+    """
+    blocks: list[str] = []
+    pending = ""
+    layers = leaf_layers(backbone)
+    for layer in reversed(layers):
+        pending = pending if _is_unnamed(layer) else block(layer.name)
+        blocks.insert(0, pending)
+    for index, layer in enumerate(layers):
+        if not blocks[index]:
+            alone = index == 0 or any("kernel" in weight.name for weight in layer.weights)
+            blocks[index] = layer.name if alone else blocks[index - 1]
+    return blocks
+
+
 def block(layer_name: str) -> str:
-    """The block that a layer belongs to; a single tensor passes from one to the next.
+    """The block that a layer belongs to by its name.
 
     `block_3_expand_BN` belongs to `block_3`, `Conv_1_bn` and `bn_Conv1` to their convolution.
     """
-    if layer_name.startswith("block_"):
-        return "_".join(layer_name.split("_")[:2])
-    if layer_name.startswith("expanded_conv"):
-        return "expanded_conv"
-    return layer_name.removeprefix("bn_").removesuffix("_bn")
+    if found := _BLOCK.search(layer_name):
+        return found[1]
+    if found := _OF_MOBILENET.match(layer_name):
+        return f"conv_{found[1]}"
+    if found := _OF_NASNET.search(layer_name):
+        return f"cell_{found[1]}"
+    return re.sub("_(conv|bn|layernorm)$", "", layer_name.removeprefix("bn_"))
+
+
+def _is_unnamed(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has the name that Keras gives: that of its class, and a number."""
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+    return re.fullmatch(rf"{words}(_\d+)?", layer.name) is not None
 
 
 def _row(name: str, span: str, layers: list[keras.layers.Layer]) -> Row:

@@ -2,8 +2,7 @@
 
 Grad-CAM weighs the channels of the last feature map by the mean gradient of a class's score over
 their places (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-Localization", 2017). Here the score is linear in the pooled features, so that this gradient is the
-head's own kernel, up to a factor: no tape is needed, and the map is exact.
+Localization", 2017).
 """
 
 from collections.abc import Callable
@@ -11,7 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from lib.model.network import Network, as_network_input
+from lib.model.folding import Part
+from lib.model.graph import graph_of
+from lib.model.network import Network
 
 _TOGETHER = 4  # images at once, of which each takes 20 MB on its way
 
@@ -30,22 +31,30 @@ def make_gradcam(network: Network) -> GradCam:
         the place that speaks most for the class, 0 where nothing does.
     """
     shape = network.backbone.input_shape[1:]
+    graph = graph_of(network.backbone)
+    last_map = graph.last_map()
+    below = Part(graph, 0, last_map, fold=False)
+    above = Part(graph, last_map, len(graph.steps), fold=False)
+    (key,) = graph.crossings[last_map]
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, *shape)), tf.TensorSpec((None,), tf.int32)],
         autograph=False,
     )
     def heat(images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        features = network.backbone(as_network_input(images), training=False)
-        kernel = network.head.kernel.value
-        if kernel.shape[1] == 1:  # the one logit speaks for class 1, and against class 0
-            kernel = tf.concat([-kernel, kernel], axis=1)
-        weights = tf.gather(kernel, classes, axis=1)
-        evidence = tf.nn.relu(tf.einsum("nhwc,cn->nhw", features, weights))
+        features = below(network.as_input(images))
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            logits = network.logits(network.pool(above(features)), drop=tf.identity)
+            if logits.shape[1] == 1:  # the one logit speaks for class 1, and against class 0
+                logits = tf.concat([-logits, logits], axis=1)
+            scores = tf.gather(logits, classes, axis=1, batch_dims=1)
+        weights = tf.reduce_mean(tape.gradient(scores, features), axis=(1, 2))
+        evidence = tf.nn.relu(tf.einsum("nhwc,nc->nhw", features, weights))
         return tf.math.divide_no_nan(evidence, tf.reduce_max(evidence, axis=(1, 2), keepdims=True))
 
     def explain(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        found = np.zeros((len(images), *network.backbone.output_shape[1:3]), np.float32)
+        found = np.zeros((len(images), *graph.shapes[key][:2]), np.float32)
         for start in range(0, len(images), _TOGETHER):
             part = slice(start, start + _TOGETHER)
             found[part] = heat(tf.cast(images[part], tf.float32), tf.cast(classes[part], tf.int32))

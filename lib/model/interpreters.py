@@ -10,13 +10,17 @@ from ai_edge_litert.interpreter import Interpreter
 
 from lib.system.runtime import quietly, release_memory
 
-_TOGETHER = 8  # images at most whose narrow feature maps are computed at once
+TOGETHER = 8  # images at most whose narrow feature maps are computed at once
+
+Graph = tf.types.experimental.ConcreteFunction
+
+
+class Unsuitable(Exception):
+    """Why a network cannot be run here, in a few words."""
 
 
 def interpreted(
-    wide: tf.types.experimental.ConcreteFunction,
-    narrow: tf.types.experimental.ConcreteFunction,
-    threads: int,
+    wide: Graph, narrow: Graph, threads: int, together: int = TOGETHER
 ) -> Callable[[np.ndarray | tf.Tensor], tf.Tensor]:
     """Two graphs in a row, run by LiteRT's XNNPACK, which is faster than TensorFlow.
 
@@ -29,18 +33,29 @@ def interpreted(
         wide: an image [1, ...] to its feature map.
         narrow: such feature maps [n, ...] to features.
         threads: processor threads.
+        together: how many images at most go through the second graph at once.
 
     Returns:
         Images [n, ...] to features; to be called by any number of threads at once.
+
+    Raises:
+        Unsuitable: there is an operation in them that LiteRT does not have.
     """
     idle: SimpleQueue[list[Interpreter]] = SimpleQueue()
     with quietly():
-        programs = [
-            tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
-            for graph in (wide, narrow)
-        ]
-        for _ in range(threads):
-            idle.put([interpreter(program, threads=1) for program in programs])
+        try:
+            programs = [
+                tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
+                for graph in (wide, narrow)
+            ]
+            pairs = [
+                [interpreter(program, threads=1) for program in programs] for _ in range(threads)
+            ]
+        # The converter raises whatever its parts do, of which not all have a type of their own.
+        except Exception as error:
+            raise Unsuitable(f"{type(error).__name__}: {_in_a_line(error)}") from error
+    for pair in pairs:
+        idle.put(pair)
     release_memory()
     # They keep the process's priority: on a busy machine a lower one would leave them almost no
     # time, and training waits for them.
@@ -56,7 +71,7 @@ def interpreted(
 
     def features(images: np.ndarray | tf.Tensor) -> tf.Tensor:
         images = np.asarray(images)
-        size = min(_TOGETHER, max(1, len(images) // threads))  # something for each thread
+        size = min(together, max(1, len(images) // threads))  # something for each thread
         groups = [images[start : start + size] for start in range(0, len(images), size)]
         return tf.constant(np.concatenate(list(workers.map(compute, groups))))
 
@@ -76,6 +91,10 @@ def interpreter(program: bytes, threads: int) -> Interpreter:
     made = Interpreter(model_content=program, num_threads=threads)
     made.allocate_tensors()
     return made
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _run(program: Interpreter, features: np.ndarray) -> np.ndarray:

@@ -1,8 +1,11 @@
 """The first weights of the backbone: from a file, embedded, or downloaded."""
 
+import contextlib
+import hashlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.config import setting, user_cache, weight_file
 from lib.errors import UserError
@@ -30,14 +33,17 @@ def load_pretrained(
     weights: str,
     alpha: float,
     progress: Progress,
+    name: str = "mobilenet_v2",
 ) -> None:
     """Gives the backbone its first weights.
 
     Args:
-        backbone: MobileNetV2 of width `alpha`.
-        weights: "imagenet", "drawn", "none", or the path of a weight file without top.
+        backbone: of width `alpha`.
+        weights: "imagenet" and "drawn" (of MobileNetV2 alone), "none", or the path of a weight file
+            without top.
         alpha: the width, for choosing the file and for explaining why another does not fit.
         progress: how a download is reported.
+        name: of the backbone.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it is of another network.
@@ -59,32 +65,65 @@ def load_pretrained(
             f" {again}"
         ) from error
     except (ValueError, KeyError) as error:
+        received, why = setting("weights", weights), _first_sentence(error)
+        if not name.startswith("mobilenet"):
+            raise UserError(
+                f"{received} does not fit {name} without top ({why}): give the file of this"
+                f" network, or the {setting('backbone')} that the file is of"
+            ) from error
         raise UserError(
-            f"{setting('weights', weights)} does not fit MobileNetV2 without top at"
-            f" {setting('alpha', alpha)} ({_first_sentence(error)}): give the {setting('alpha')}"
+            f"{received} does not fit {name} without top at"
+            f" {setting('alpha', alpha)} ({why}): give the {setting('alpha')}"
             " that the file was made with, or another file"
         ) from error
 
 
 def fetch(weights: str, alpha: float, size: int, progress: Progress) -> Path | None:
-    """The file of the backbone's first weights, downloaded where that is needed; None for "none".
+    """The file of the first weights, downloaded where that is needed; None where there is none.
 
     Args:
-        weights: "imagenet", "drawn", "none", or the path of a weight file without top.
-        alpha: width multiplier of the backbone.
+        weights: "imagenet", "drawn", "none", "own" (in the backbone's own file already), or the
+            path of a weight file without top.
+        alpha: width multiplier of MobileNetV2.
         size: of the images, in pixels.
         progress: how a download is reported.
 
     Raises:
         UserError: there is no such file, or it cannot be downloaded.
     """
-    if weights == "none":
+    if weights in ("none", "own"):
         return None
     if weights == "drawn":
         return EMBEDDED
     if weights == "imagenet":
         return _imagenet(alpha, size, progress)
     return weight_file(weights)
+
+
+@contextlib.contextmanager
+def keras_downloads(progress: Progress) -> Iterator[None]:
+    """Lets Keras get its files by our download: with a lock, a limit to waiting, and going on.
+
+    Keras has no public place for it, so that its `get_file` is another function meanwhile.
+
+    Args:
+        progress: how a download is reported.
+
+    Raises:
+        UserError: within it, that a file cannot be downloaded, or is not the one that Keras knows.
+    """
+    from keras.src.utils import file_utils
+
+    def get_file(
+        fname: str, origin: str, cache_subdir: str = "", file_hash: str = "", **_: Any
+    ) -> str:
+        return str(_downloaded(origin, user_cache() / "weights" / fname, file_hash, progress))
+
+    before, file_utils.get_file = file_utils.get_file, get_file
+    try:
+        yield
+    finally:
+        file_utils.get_file = before
 
 
 def _first_sentence(error: Exception) -> str:
@@ -101,7 +140,26 @@ def _imagenet(alpha: float, size: int, progress: Progress) -> Path:
             f" {setting('weights')}"
         )
     url = IMAGENET_URL.format(alpha=alpha, size=size if size in IMAGENET_SIZES else 224)
-    path = user_cache() / "weights" / Path(url).name
+    try:
+        return _downloaded(url, user_cache() / "weights" / Path(url).name, "", progress)
+    except UserError as error:
+        raise UserError(
+            f"{error}, or take {setting('weights', 'drawn')} with {setting('alpha', 0.35)}"
+        ) from error
+
+
+def _downloaded(url: str, path: Path, digest: str, progress: Progress) -> Path:
+    """A file of weights, downloaded once.
+
+    Args:
+        url: where it is.
+        path: where it is kept.
+        digest: SHA-256 or MD5, in hexadecimal digits; "" where none is known.
+        progress: how a download is reported.
+
+    Raises:
+        UserError: it cannot be downloaded, or has another digest.
+    """
     part = path.with_name(f"{path.name}.part")
     if not path.exists():
         try:
@@ -109,13 +167,23 @@ def _imagenet(alpha: float, size: int, progress: Progress) -> Path:
             with exclusive_lock(path.with_name(f".{path.name}.lock"), progress):
                 if not path.exists():
                     download(url, part, HDF5, progress, ANSWER_WITHIN)
+                    _require_digest(part, digest)
                     part.rename(path)
                     discard(part)
         except (DownloadError, OSError) as error:
             raise UserError(
                 f"{setting('weights', 'imagenet')}: {url} could not be downloaded to {path}"
                 f" ({error}): put the file there, or give another one as"
-                f" {setting('weights', 'FILE')}, or take {setting('weights', 'drawn')} with"
-                f" {setting('alpha', 0.35)}"
+                f" {setting('weights', 'FILE')}"
             ) from error
     return path
+
+
+def _require_digest(part: Path, digest: str) -> None:
+    if not digest:
+        return
+    content = part.read_bytes()
+    found = (hashlib.sha256 if len(digest) == 64 else hashlib.md5)(content).hexdigest()
+    if found != digest:
+        discard(part)
+        raise DownloadError(f"what came has the digest {found} and not {digest}")

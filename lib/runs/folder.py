@@ -28,7 +28,7 @@ _LEAKS = "leaks.csv"
 _CONFLICTS = "conflicts.csv"
 _PAIRS_SAID = 10  # of each kind; the files have all of them
 # What may be there before a run has begun: a start that was killed may have left it.
-_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _IMAGES, "find_rate"}
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _IMAGES, "find_rate", "backbone.json"}
 
 
 @contextlib.contextmanager

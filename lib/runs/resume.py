@@ -7,8 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from lib.config import Config, Phase, setting
+from lib.config import Config, Phase, backbone_file, setting
 from lib.errors import UserError
+from lib.model.architecture import refresh
 from lib.model.network import Network, weights_sha256
 from lib.runs.checkpoints import Checkpoints, load_checkpoint, names_in
 from lib.runs.early_stopping import epochs_of, is_finished
@@ -61,7 +62,7 @@ def restore(network: Network, state: State, folder: Path, before: Saved) -> Path
     """
     path = newest(folder, before.config)
     if path is not None:
-        load_checkpoint(path, model=network.model)
+        load_network(path, network)
         load_state(path, state, before.made_by)
     return path
 
@@ -117,8 +118,23 @@ def other_run(
     path = find_other(config, classes, before)
     if path is None:
         return {"from_sha256": before.facts["from_sha256"]}
-    load_checkpoint(path, model=network.model)
+    load_network(path, network)
     return {"from_sha256": weights_sha256(network.model.variables)}
+
+
+# What two runs must have in common for one to take over the network of the other.
+_OF_A_NETWORK = ("backbone", "scaling", "alpha", "image_size")
+
+
+def load_network(path: Path, network: Network) -> None:
+    """Gives a network the weights in a checkpoint.
+
+    Args:
+        path: of the checkpoint, without suffix.
+        network: of the same kind.
+    """
+    load_checkpoint(path, model=network.model)
+    refresh(network.backbone)
 
 
 def find_other(config: Config, classes: list[str], before: Saved | None) -> Path | None:
@@ -149,8 +165,10 @@ def find_other(config: Config, classes: list[str], before: Saved | None) -> Path
     other = saved(source)
     if other is None:
         raise UserError(f"{received} holds no run; give the folder of one")
-    mine = {"classes": classes, "alpha": config.alpha, "image_size": config.image_size}
+    mine = {"classes": classes, **{name: getattr(config, name) for name in _OF_A_NETWORK}}
     theirs = {name: (other.facts | other.flags).get(name) for name in mine}
+    if all(backbone_file(each["backbone"]) for each in (mine, theirs)):
+        theirs["backbone"] = mine["backbone"]  # it is that run's network that is taken
     for name, value in mine.items():
         if theirs[name] != value:
             raise UserError(
@@ -170,8 +188,11 @@ def find_other(config: Config, classes: list[str], before: Saved | None) -> Path
     return path
 
 
-def require_same_phases(folder: Path, config: Config, before: Saved) -> None:
+def require_same_phases(folder: Path, config: Config, before: Saved) -> bool:
     """Makes sure, early, that the phases that have begun are those that are asked for.
+
+    Returns:
+        Whether there is a checkpoint to go on from.
 
     Args:
         folder: of the run.
@@ -185,6 +206,7 @@ def require_same_phases(folder: Path, config: Config, before: Saved) -> None:
     if path is not None:
         load_state(path, state, before.made_by)
         require_continuable(folder, config, before.config, state)
+    return path is not None
 
 
 def require_continuable(folder: Path, config: Config, before: Config, state: State) -> None:

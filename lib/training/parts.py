@@ -1,13 +1,15 @@
 """The parts of a run, opened before the run itself: what is quick to fail comes first."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib import plugins
-from lib.config import Config
+from lib.config import Config, backbone_file
 from lib.data.dataset import Dataset, list_classes_of, open_dataset
+from lib.model.backbones import alpha_of, comes_with_weights, is_mobilenet_v2, require_known
 from lib.model.weights import fetch
 from lib.runs import folder as run_folder
 from lib.system import fault_points, runtime
@@ -26,6 +28,8 @@ class Parts:
         before: what it was at its last start; None for a new one.
         plugins: the digest of each.
         network: with its first weights.
+        initial_weights_sha256: the digest of those of the backbone.
+        backbone_sha256: that of the file that the backbone is from; None of one with a name.
         dataset: its images.
     """
 
@@ -33,6 +37,8 @@ class Parts:
     before: run_folder.Saved | None
     plugins: Mapping[str, str]
     network: "Network"
+    initial_weights_sha256: str
+    backbone_sha256: str | None
     dataset: Dataset
 
 
@@ -44,25 +50,42 @@ def open_parts(folder: Path, config: Config) -> Parts:
     """
     before = run_folder.saved(folder)
     config = run_folder.continued(folder, config, before)
-    if not config.from_run:
+    if not before:
+        require_known(config)
+    if not config.from_run and (config.weights != "imagenet" or is_mobilenet_v2(config)):
         # A missing file is found now, and not when it is read.
-        fetch(config.weights, config.alpha, config.image_size, bar)
+        fetch(config.weights, alpha_of(config), config.image_size, bar)
     classes = list_classes_of(config, bar)
 
     fault_points.point("tensorflow")
     # It takes seconds, so that most of what can be wrong has been said by then; reading all
     # images may take minutes, so that what TensorFlow must be asked for is asked before.
     runtime.start(config.threads, config.seed)
+    from lib.model.network import weights_sha256
     from lib.runs import resume
     from lib.training.trainable import build_network
 
     digests = plugins.load(config.plugin)
+    begun = False
     if before:
         run_folder.require_same(folder, before.facts, {"plugins": digests})
-        resume.require_same_phases(folder, config, before)
-    network = build_network(config, classes)
+        begun = resume.require_same_phases(folder, config, before)
+    kept = folder if begun else config.from_run and Path(config.from_run)
+    network = build_network(config, classes, kept)
+    # Of what a checkpoint has taken the place of, no more than this is known.
+    known_by_run = config.from_run or config.weights == "none" or comes_with_weights(config)
+    initial = (
+        before.facts["initial_weights_sha256"]
+        if begun and known_by_run
+        else weights_sha256(network.backbone.variables)
+    )
+    file = backbone_file(config.backbone)
+    if file and before and not file.exists():
+        backbone = before.facts["backbone_sha256"]
+    else:
+        backbone = file and hashlib.sha256(file.read_bytes()).hexdigest()
     resume.find_other(config, classes, before)
     dataset = open_dataset(config, bar)
     if before:
         run_folder.require_same_images(folder, before, dataset)
-    return Parts(config, before, digests, network, dataset)
+    return Parts(config, before, digests, network, initial, backbone, dataset)

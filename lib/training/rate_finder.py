@@ -18,8 +18,7 @@ from lib.config import Config, Phase, setting
 from lib.data.dataset import Dataset
 from lib.errors import UserError
 from lib.model.network import Network
-from lib.runs.checkpoints import load_checkpoint
-from lib.runs.resume import finished_phase
+from lib.runs.resume import finished_phase, load_network
 from lib.runs.state import State
 from lib.system.progress import bar
 from lib.training.build import build_feed, build_learner, weights_of_classes
@@ -108,7 +107,7 @@ def load_beginning(network: Network, config: Config, phase: Phase, folder: Path)
                 f" phase before it, {before[-1]}: train it first, with"
                 f" {setting('phase', before[-1])}"
             )
-        load_checkpoint(path, model=network.model)
+        load_network(path, network)
 
 
 def find_rate(

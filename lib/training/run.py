@@ -13,7 +13,8 @@ from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.distribution.slices import cut
-from lib.model.network import Network, weights_sha256
+from lib.model import architecture
+from lib.model.network import Network
 from lib.reporting import plots
 from lib.reporting.reports import Reports
 from lib.runs import folder as run_folder
@@ -104,7 +105,8 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
             "test": len(dataset.test),
         },
         "data_sha256": dataset.sha256,
-        "initial_weights_sha256": weights_sha256(network.backbone.variables),
+        "initial_weights_sha256": parts.initial_weights_sha256,
+        "backbone_sha256": parts.backbone_sha256,
     }
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
     state = State()
@@ -116,6 +118,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
         restored = resume.restore(network, state, folder, before)
     remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
     run_folder.list_images(folder, dataset)
+    architecture.keep(folder, network.backbone, network.scaling)
     run_folder.save(folder, config, facts)
     reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
     if restored:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import keras
 
@@ -9,26 +10,34 @@ from lib.config import Config, setting
 from lib.data.augmentation import Augmentation
 from lib.data.examples import target_columns
 from lib.errors import UserError
+from lib.model.architecture import build_backbone, open_kept
+from lib.model.backbones import alpha_of, comes_with_weights
 from lib.model.freezing import first_trained
-from lib.model.network import Network, build, build_backbone
+from lib.model.network import Network, build
 from lib.model.weights import load_pretrained
 from lib.system.progress import bar
 from lib.training.losses import class_weights, make_loss
 from lib.training.optimizers import build_optimizer, make_schedule
 
 
-def build_network(config: Config, classes: Sequence[str]) -> Network:
+def build_network(config: Config, classes: Sequence[str], kept: Path | None = None) -> Network:
     """The network of a run, with its first weights.
+
+    Args:
+        config: what the run is.
+        classes: their names.
+        kept: the folder of a run that holds a checkpoint, this one or the one that it begins
+            with: its backbone is built as that was, and without the weights that came with it.
 
     Raises:
         UserError: the configuration cannot be trained, or the weights cannot be obtained or do not
             fit.
     """
-    backbone = build_backbone(config.image_size, config.alpha)
+    backbone, scaling = (kept and open_kept(kept)) or build_backbone(config, bar)
     require_trainable(config, backbone, classes)
-    if not config.from_run:
-        load_pretrained(backbone, config.weights, config.alpha, bar)
-    return build(backbone, len(classes), config.dropout, config.seed)
+    if not config.from_run and not comes_with_weights(config):
+        load_pretrained(backbone, config.weights, alpha_of(config), bar, config.backbone)
+    return build(backbone, len(classes), config.dropout, config.seed, scaling)
 
 
 def require_trainable(config: Config, backbone: keras.Model, classes: Sequence[str]) -> None:

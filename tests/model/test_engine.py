@@ -8,9 +8,8 @@ import pytest
 import tensorflow as tf
 
 from lib.config import Phase
-from lib.model.engine import _block_start, cut
-from lib.model.folding import sources
-from lib.model.freezing import first_trained, freeze
+from lib.model.engine import border, cut
+from lib.model.freezing import blocks_of, first_trained, freeze
 
 BATCH = 6
 CUTS = {
@@ -108,11 +107,9 @@ def test_the_cut_is_where_a_block_begins_and_the_least_passes(network, engines, 
 
 
 def test_one_tensor_passes_wherever_a_block_begins(network):
-    layers = network.backbone.layers
-    for first in sorted({_block_start(network.backbone, index) for index in range(len(layers))}):
-        below = {layer.name for layer in layers[:first]}
-        taken = {name for layer in layers[first:] for name in sources(layer)}
-        assert len(taken & below) == 1, layers[first].name
+    for block in dict.fromkeys(blocks_of(network.backbone)):
+        found = border(network, first_trained(network.backbone, Phase("phase", thaw=block)))
+        assert len(found.graph.crossings[found.at]) == 1, block
 
 
 def test_an_image_has_nearly_the_same_features_in_a_smaller_batch(network, engines):

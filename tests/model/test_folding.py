@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.config import Phase
-from lib.model.folding import constants, evaluate, folded, followers, sources
-from lib.model.freezing import first_trained
+from lib.model.folding import Part, folded
+from lib.model.graph import graph_of
 
 
 def images(count=3):
@@ -16,6 +15,15 @@ def assert_equal_to_rounding(actual, expected):
     scale = np.abs(expected).max()
     assert scale > 0.1  # else nothing would be shown
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * scale)
+
+
+def step_of(graph, name):
+    return next(i for i, step in enumerate(graph.steps) if step.operation.name == name)
+
+
+def folded_names(graph, first=0, last=None):
+    part = Part(graph, first, len(graph.steps) if last is None else last, fold=True)
+    return [graph.steps[i].operation.name for i in part.folded]
 
 
 @pytest.mark.parametrize(
@@ -41,46 +49,43 @@ def test_without_normalisation_the_kernel_stays_as_it_is(network):
     np.testing.assert_array_equal(kernel, layer.kernel)
 
 
-def test_a_normalisation_follows_its_convolution_where_both_are_in_the_part(network):
-    layers = network.backbone.layers
-    names = {source: layer.name for source, layer in followers(layers).items()}
-    assert names["Conv1"] == "bn_Conv1"
-    assert names["block_5_expand"] == "block_5_expand_BN"
-    assert len(names) == sum("BN" in each.name or "bn" in each.name.lower() for each in layers)
-    assert "Conv1" not in followers(layers[:2])  # the normalisation is layer 2
-    assert "Conv1" not in followers(layers[2:])
-
-
-def test_an_addition_has_two_sources(network):
-    found = sources(network.backbone.get_layer("block_2_add"))
-    assert found == ["block_1_project_BN", "block_2_project_BN"]
+def test_a_normalisation_is_folded_where_its_convolution_is_in_the_part_too(network):
+    graph = graph_of(network.backbone)
+    normalisations = [
+        step for step in graph.steps if isinstance(step.operation, keras.layers.BatchNormalization)
+    ]
+    names = folded_names(graph)
+    assert {"Conv1", "block_5_expand"} < set(names)
+    assert len(names) == len(normalisations)
+    behind = step_of(graph, "bn_Conv1")
+    assert "Conv1" not in folded_names(graph, last=behind)
+    assert "Conv1" not in folded_names(graph, first=behind)
 
 
 @pytest.mark.parametrize(
     ("first", "last"),
-    [(1, -1), ("block_2_expand", "block_2_add"), ("block_13_expand", "block_13_project_BN")],
+    [(None, None), ("block_2_expand", "block_2_add"), ("block_13_expand", "block_13_project_BN")],
     ids=["the whole backbone", "a block with a residual branch", "one without, with strides"],
 )
 def test_a_part_folded_equals_keras(network, first, last):
-    layers = network.backbone.layers
-    at = [
-        each
-        if isinstance(each, int)
-        else first_trained(network.backbone, Phase("phase", thaw=each))
-        for each in (first, last)
-    ]
-    part = layers[at[0] :][: None if at[1] == -1 else at[1] - at[0] + 1]
-    entry = keras.Model(network.backbone.input, part[0].input)(images(), training=False)
-    expected = keras.Model(part[0].input, part[-1].output)(entry, training=False)
-    assert_equal_to_rounding(evaluate(part, entry), expected)
+    graph = graph_of(network.backbone)
+    start = step_of(graph, first) if first else 0
+    end = step_of(graph, last) + 1 if last else len(graph.steps)
+    entry = Part(graph, 0, start, fold=False)(images())
+    begin = network.backbone.get_layer(first).input if first else network.backbone.input
+    until = network.backbone.get_layer(last).output if last else network.backbone.output
+    expected = keras.Model(begin, until)(entry, training=False)
+    assert_equal_to_rounding(Part(graph, start, end, fold=True)(entry), expected)
 
 
-def test_no_layers_give_what_enters(network):
-    np.testing.assert_array_equal(evaluate([], images()), images())
+def test_no_steps_give_what_enters(network):
+    graph = graph_of(network.backbone)
+    np.testing.assert_array_equal(Part(graph, 0, 0, fold=True)(images()), images())
 
 
 def test_constants_stay_as_they_were_and_compute_the_same(network):
-    part = network.backbone.layers[1:]
-    kept, expected = constants(part), network.backbone(images(), training=False)
+    graph = graph_of(network.backbone)
+    part = Part(graph, 0, len(graph.steps), fold=True, constant=True)
+    expected = network.backbone(images(), training=False)
     network.backbone.set_weights([value * 1.1 for value in network.backbone.get_weights()])
-    assert_equal_to_rounding(evaluate(part, images(), kept), expected)
+    assert_equal_to_rounding(part(images()), expected)

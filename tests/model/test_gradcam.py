@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from lib.model.gradcam import make_gradcam
-from lib.model.network import as_network_input
+from lib.model.network import build
+from tests.conftest import small_backbone
 
 
 def noise(n):
@@ -13,7 +14,7 @@ def noise(n):
 def by_definition(network, images, classes, score):
     """Channels of the last feature map, weighed by the mean gradient of the class's score."""
     with tf.GradientTape() as tape:
-        features = network.backbone(as_network_input(tf.cast(images, tf.float32)))
+        features = network.backbone(network.as_input(tf.cast(images, tf.float32)))
         tape.watch(features)
         logits = network.head(tf.reduce_mean(features, axis=(1, 2)))
         scores = tf.stack([score(logits[i], c) for i, c in enumerate(classes)])
@@ -26,10 +27,8 @@ def by_definition(network, images, classes, score):
 
 def larger(network, size=96):
     """The same weights in a network whose last feature map has more than one place."""
-    from lib.model.network import build, build_backbone
-
     classes = max(2, network.head.units)
-    wide = build(build_backbone(size, alpha=0.35), classes, dropout=0.2, seed=0)
+    wide = build(small_backbone(size), classes, dropout=0.2, seed=0)
     wide.model.set_weights(network.model.get_weights())
     return wide
 

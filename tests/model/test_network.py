@@ -1,8 +1,10 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.model.network import as_network_input, build, build_backbone, weights_sha256
+from lib.model.network import build, scaled, weights_sha256
+from tests.conftest import small_backbone
 
 
 def images(count):
@@ -18,12 +20,22 @@ def test_three_classes_get_one_logit_each(network_for_three):
 
 
 def test_images_are_scaled_to_the_range_that_the_backbone_was_trained_on():
-    scaled = as_network_input(tf.constant([0.0, 127.5, 255.0]))
-    np.testing.assert_allclose(scaled, [-1, 0, 1], atol=1e-6)
+    found = scaled(tf.constant([0.0, 127.5, 255.0]), "tf")
+    np.testing.assert_allclose(found, [-1, 0, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("scaling", ["tf", "torch", "caffe"])
+def test_each_scaling_is_that_of_keras(scaling):
+    expected = keras.applications.imagenet_utils.preprocess_input(images(2), mode=scaling)
+    np.testing.assert_allclose(scaled(images(2), scaling), expected, atol=1e-4)
+
+
+def test_a_backbone_may_take_levels_as_they_are():
+    np.testing.assert_array_equal(scaled(images(2), "none"), images(2))
 
 
 def test_the_model_is_backbone_mean_and_head(network):
-    features = network.backbone(as_network_input(images(4)), training=False)
+    features = network.backbone(network.as_input(images(4)), training=False)
     expected = network.head(tf.reduce_mean(features, axis=(1, 2)))
     np.testing.assert_allclose(network.model(images(4)), expected, rtol=1e-4, atol=1e-5)
 
@@ -39,7 +51,7 @@ def test_using_the_model_leaves_its_weights_alone_and_sees_each_image_by_itself(
 def heads():
     """The initial weights of the head by (seed, which of two builds)."""
     return {
-        (seed, turn): weights_sha256(build(build_backbone(32, 0.35), 2, 0.2, seed).head.variables)
+        (seed, turn): weights_sha256(build(small_backbone(), 2, 0.2, seed).head.variables)
         for seed, turn in [(0, 0), (0, 1), (1, 0)]
     }
 
