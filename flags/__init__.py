@@ -14,7 +14,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from flags import data, model, phases, run
-from lib.config import Config, resolved
+from lib.config import Config, fold_of, resolved
 from lib.errors import UserError
 from lib.system import runtime
 
@@ -89,4 +89,5 @@ def configuration(run: Config | None = None) -> Config:
     if "plugin" in given:
         given["plugin"] = tuple(given["plugin"])
     asked = phases.phases(run.phases if run else ())
+    fold_of(given.get("fold"))
     return resolved(dataclasses.replace(base, **given, phases=asked))
