@@ -70,13 +70,13 @@ def test_a_leak_between_folds_is_found(tmp_path):
 
 def test_a_class_with_fewer_images_than_folds_is_refused(tmp_path):
     whole = split_folder(fill(tmp_path, {"train/a": 9, "train/b": 3, "test/a": 1, "test/b": 1}), 0)
-    with pytest.raises(UserError, match="'b' has 2 images to train on.*give 2 folds at most"):
+    with pytest.raises(UserError, match=r"'b' has 2 images to train on.*give 2 folds at most"):
         folded(whole, (1, 3))
 
 
 @pytest.mark.parametrize("text", ["0/5", "6/5", "1/1", "2", "2/", "a/b", "-1/5", "2/5/5", "2.0/5"])
 def test_what_names_no_fold_is_refused(text):
-    with pytest.raises(UserError, match="--fold=.*such as 2/5"):
+    with pytest.raises(UserError, match=r"--fold=.*such as 2/5"):
         fold_of(text)
 
 
