@@ -2,11 +2,11 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.config import HOUSEKEEPING, setting, written
+from lib.config import HOUSEKEEPING, PHASE_FLAGS, setting, written
 from lib.errors import UserError
 from lib.runs import folder as run_folder
 from lib.system.atomic import is_temporary
@@ -37,6 +37,7 @@ class Plan:
         share: whether runs that differ in later phases alone share the earlier ones.
         jobs: runs side by side.
         threads: processor threads of each run.
+        storage: where trials are kept, without a password; empty for a file in the folder.
     """
 
     place: str
@@ -51,6 +52,7 @@ class Plan:
     share: bool = True
     jobs: int = 1
     threads: int = 1
+    storage: str = ""
 
     @property
     def larger_is_better(self) -> bool:
@@ -119,6 +121,34 @@ class StudyRun:
         return self.study / "failed" / f"{self.name}.txt"
 
 
+def shared_phase(plan: Plan, varied: Collection[str]) -> str | None:
+    """The last phase that is the same in all runs of a member, as flags of later ones alone vary.
+
+    Args:
+        plan: the study.
+        varied: the names of the flags in its space.
+
+    Returns:
+        Its name; None where every run has to train all of its phases.
+    """
+    if not (plan.share and varied) or plan.flags["from_run"]:
+        return None
+    phases = plan.flags["phases"]
+    phase_of = {
+        f"{phase}_{flag}": place for place, phase in enumerate(phases) for flag in PHASE_FLAGS
+    }
+    if "finetune" in phases:
+        phase_of["fine_tune_at"] = phases.index("finetune")
+    first = min(phase_of.get(name, 0) for name in varied)
+    return phases[first - 1] if first and plan.flags[f"{phases[first - 1]}_epochs"] else None
+
+
+def head_of(plan: Plan, study: Path, phase: str, member: Member) -> StudyRun:
+    """The run that trains a member's phases up to the last shared one."""
+    whole = run_of(plan, study, "head", {}, member)
+    return dataclasses.replace(whole, arguments=(*whole.arguments, setting("phase", phase)))
+
+
 def run_of(plan: Plan, study: Path, point: str, values: Mapping[str, Any], member: Member):
     """The run of a point with a member.
 
@@ -131,6 +161,9 @@ def run_of(plan: Plan, study: Path, point: str, values: Mapping[str, Any], membe
     """
     name = "-".join(filter(None, [point, member.name])) or "run"
     varied = tuple(setting(flag, written(value)) for flag, value in values.items())
+    if phase := shared_phase(plan, values):
+        head = head_of(plan, study, phase, member)
+        varied += (setting("from_run", head.folder), setting("from_phase", phase))
     threads = () if plan.flags["threads"] else (setting("threads", plan.threads),)
     return StudyRun(
         name, (*plan.arguments, *threads, *varied, *member.arguments), study, plan.place
@@ -212,19 +245,20 @@ def _require_same(study: Path, before: Plan, now: Plan) -> None:
         )
 
 
-def checked_arguments(given: Sequence[str], plan_of: Mapping[str, Any]) -> None:
-    """Makes sure that no flag is given that a study decides by itself.
+def require_free(given: Collection[str], plan: Plan, varied: Collection[str]) -> None:
+    """Makes sure that no flag is given, or searched over, that the study decides by itself.
 
     Args:
         given: the names of the flags of `train.py` that were set.
-        plan_of: what the study varies: `folds`, and the names in its space.
+        plan: the study.
+        varied: the names of the flags in its space.
 
     Raises:
         UserError: one is.
     """
     own = {"workdir", "phase", "find_rate", "test_dir", "against"}
-    own |= {"fold"} if plan_of.get("folds") else set()
-    if clash := sorted(own & set(given)):
-        raise UserError(
-            f"{setting(clash[0])} is decided by the study itself: leave it out behind --"
-        )
+    own |= {"fold"} if plan.folds else set()
+    if clash := sorted(own & {*given, *varied}):
+        raise UserError(f"{setting(clash[0])} is decided by the study itself: leave it out")
+    if plan.seeds and "seed" in varied:
+        raise UserError(f"{setting('seed')} is in {setting('space')} and in {setting('seeds')}")

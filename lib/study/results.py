@@ -1,16 +1,21 @@
 """What the runs of a study came to, read from their folders."""
 
 import csv
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lib.config import setting
 from lib.reporting.result import wilson_interval
 from lib.runs.folder import LEAKS
 from lib.runs.history import Epoch, read_history
-from lib.study.plan import Member, Plan, StudyRun
-from lib.study.statistics import Mean, mean_of
+from lib.study.plan import Member, Plan, StudyRun, run_of
+from lib.study.space import grid, parse
+from lib.study.statistics import Difference, Mean, mean_of, paired_difference
 from lib.system.files import read_json
 
 # What runs are compared by: title, place in result.json.
@@ -50,6 +55,11 @@ class Outcome:
         return found if isinstance(found, float) else None
 
 
+def is_over(run: StudyRun) -> bool:
+    """Whether a run is finished or has failed."""
+    return (run.folder / "result.json").exists() or run.failure.exists()
+
+
 def outcome(run: StudyRun, member: Member) -> Outcome:
     """Reads what a run came to.
 
@@ -78,7 +88,9 @@ class Point:
         values: the flags that are special to it.
         state: "finished", "failed", "pruned", "unfinished" or "waiting".
         outcomes: of its runs.
-        pruned_at: after which epoch of which of its runs it was given up, in words.
+        pruned_at: after which epoch or run it was given up, in words.
+        error: with which it failed.
+        rating: the mean of the objective over its runs; None where they are not all finished.
     """
 
     name: str
@@ -86,6 +98,8 @@ class Point:
     state: str
     outcomes: tuple[Outcome, ...] = ()
     pruned_at: str = ""
+    error: str = ""
+    rating: float | None = None
 
     @property
     def finished(self) -> list[Outcome]:
@@ -115,6 +129,56 @@ def leaks(points: Sequence[Point]) -> list[tuple[str, str]]:
     return list(found.values())
 
 
+TRIALS = "trials.json"
+
+
+def trial_name(number: int) -> str:
+    """The name of a point of a space."""
+    return f"trial-{number:03d}"
+
+
+def points_of(plan: Plan, study: Path) -> list[Point]:
+    """The points of a study as they stand, from its files alone.
+
+    Raises:
+        UserError: somebody has edited the history of a run.
+    """
+    if not plan.space or not plan.trials:
+        return [_point(plan, study, name, values) for name, values in fixed_points(plan).items()]
+    found = []
+    for each in read_json(study / TRIALS).get("trials", []):
+        name, values = trial_name(each["number"]), each["values"]
+        begun = each["state"] != "waiting"
+        point = _point(plan, study, name, values) if begun else Point(name, values, "waiting")
+        kept = {key: each[key] for key in ("state", "pruned_at", "error", "rating")}
+        found.append(dataclasses.replace(point, **kept))
+    return found
+
+
+def fixed_points(plan: Plan) -> dict[str, dict[str, Any]]:
+    """The points of a study without a sampler: its command line, or the whole grid of its space."""
+    if not plan.space:
+        return {"": {}}
+    return {trial_name(n): point for n, point in enumerate(grid(parse(plan.space)) or [])}
+
+
+def _point(plan: Plan, study: Path, name: str, values: dict[str, Any]) -> Point:
+    runs = [(run_of(plan, study, name, values, member), member) for member in plan.members]
+    outcomes = tuple(outcome(*each) for each in runs)
+    state = state_of(outcomes)
+    error = next((each.error for each in outcomes if each.error), "")
+    ratings = [each.figure(plan.objective) for each in outcomes]
+    rating = float(np.mean(ratings)) if state == "finished" and None not in ratings else None
+    return Point(name, values, state, outcomes, error=error, rating=rating)
+
+
+def best_of(plan: Plan, points: Sequence[Point]) -> Point | None:
+    """The finished point of the best rating, of equals the first; None where there is none."""
+    sign = 1 if plan.larger_is_better else -1
+    rated = [point for point in points if point.rating is not None]
+    return max(rated, key=lambda point: sign * point.rating, default=None)
+
+
 def state_of(outcomes: Sequence[Outcome]) -> str:
     """The state of a point by those of its runs."""
     states = {each.state for each in outcomes}
@@ -133,6 +197,21 @@ def mean_figure(plan: Plan, point: Point, name: str) -> Mean | None:
     """Mean, deviation and interval of a figure over the runs of a point; None without any."""
     values = point.figures(name)
     return mean_of(values, held_back(plan)) if values else None
+
+
+def difference(plan: Plan, one: Point, other: Point, name: str) -> Difference | None:
+    """What another point has more of a figure than one, over the members that both have finished.
+
+    Returns:
+        None for fewer than two such members.
+    """
+    first, second = (
+        {each.member: value for each in point.finished if (value := each.figure(name)) is not None}
+        for point in (one, other)
+    )
+    both = [member for member in plan.members if member in first and member in second]
+    pairs = [first[member] for member in both], [second[member] for member in both]
+    return paired_difference(*pairs, held_back(plan))
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,9 @@ def paired_difference(
         None for fewer than two pairs.
     """
     differences = np.subtract(second, first)
-    found = mean_of(differences, held_back)
-    if found.interval is None:
+    if len(differences) < 2:
         return None
+    found = mean_of(differences, held_back)
     error = found.deviation * math.sqrt(1 / found.count + held_back)
     if error == 0:  # all pairs differ by the same
         p_value = 1.0 if found.mean == 0 else 0.0

@@ -83,7 +83,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(flags, tmp_path):
     for seed in (0, 1):
         assert f"seed-{seed}: failed: a dropout of 0.99 is too much; give less; the others" in said
     assert said.count("failed: a dropout") == 4  # and in the table
-    assert "begins" not in study(*asked, code=1)
+    assert "begins" not in study(*asked, code=1)  # it is known
     (tmp_path / "study" / "failed" / "seed-1.txt").unlink()
     assert "seed-1: begins" in study(*asked, code=1)
 
@@ -98,7 +98,7 @@ def test_a_full_disk_ends_the_study_with_one_line_and_marks_nothing(flags, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--seeds=2", "--", "--nope=3"], "behind --: Unknown command line flag 'nope'"),
+        (["--seeds=2", "--", "--nope=3"], ": Unknown command line flag 'nope'"),
         (["--seeds=0"], "argument --seeds: '0' is not a number"),
         (["--folds=1"], "argument --folds: '1' is not a number of folds"),
         ([], "expected --seeds, --folds or --space"),
