@@ -19,6 +19,12 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "dataset_url", Config.dataset_url, "a mirror of the cats_and_dogs archive, instead of its own"
 )
+flags.DEFINE_string(
+    "fold",
+    Config.fold,
+    "cross-validation: 2/5 cuts the training images into five folds, validates on the second and"
+    " trains on the others; the validation set is left out, the test set is as ever",
+)
 flags.DEFINE_enum(
     "bad_images",
     Config.bad_images,

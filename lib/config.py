@@ -69,6 +69,7 @@ class Config:
     dataset: str = "cats_and_dogs"
     data_dir: str = ""  # resolved to the per-user cache where empty
     dataset_url: str | None = None
+    fold: str | None = None
     bad_images: str = "stop"
     train_limit: int | None = None
     eval_limit: int | None = None
@@ -189,6 +190,24 @@ def not_default(flags: Mapping[str, Any]) -> dict[str, str]:
 def setting(name: str, value: object = None) -> str:
     """How a setting is spelt where a person gives it, as `--name` or `--name=value`."""
     return f"--{name}" if value is None else f"--{name}={value}"
+
+
+def fold_of(text: str | None) -> tuple[int, int] | None:
+    """Which fold `--fold` names, counted from 1, and of how many; None where it names none.
+
+    Raises:
+        UserError: the text names no fold.
+    """
+    if not text:
+        return None
+    found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if not (count >= 2 and 1 <= number <= count):
+        raise UserError(
+            f"{setting('fold', text)}: expected the number of a fold and how many there are, from"
+            " 1/2 on, such as 2/5"
+        )
+    return number, count
 
 
 def require_phase_names(names: Sequence[str]) -> None:

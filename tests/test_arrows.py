@@ -31,6 +31,8 @@ ARROWS = {
     "train": {"config", "data", "inference", "reporting", "runs", "system", "training"},
     "predict": {"config", "errors", "inference", "reporting", "runs", "system"},
     "export": {"config", "data", "errors", "inference", "runs", "system"},
+    "study": {"config", "errors", "inference", "reporting", "runs", "specs", "system"}
+    | {"training"},
     "compare": {"config", "errors", "inference", "reporting", "runs", "system"},
 }
 COMMAND_LINE = {"absl", "flags", "train"}

@@ -24,11 +24,11 @@ CONFIG = "config.json"
 _LOCK = ".lock"
 _SKIPPED = "skipped.csv"
 _IMAGES = "images.csv"
-_LEAKS = "leaks.csv"
+LEAKS = "leaks.csv"
 _CONFLICTS = "conflicts.csv"
 _PAIRS_SAID = 10  # of each kind; the files have all of them
 # What may be there before a run has begun: a start that was killed may have left it.
-_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _IMAGES, "find_rate", "backbone.json"}
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, LEAKS, _CONFLICTS, _IMAGES, "find_rate", "backbone.json"}
 
 
 @contextlib.contextmanager
@@ -305,7 +305,7 @@ def report_findings(folder: Path, dataset: Dataset) -> None:
             f"{store.cached} of {len(store.images)} images are kept decoded on disk, as many as"
             f" {setting('cache_mb')} and the free space allow; the others are decoded each time"
         )
-    _report_pairs(folder / _LEAKS, dataset.leaks, "in different splits")
+    _report_pairs(folder / LEAKS, dataset.leaks, "in different splits")
     _report_pairs(folder / _CONFLICTS, dataset.conflicts, "in different classes")
     if dataset.skipped:  # Else a list stays: that these are the run's images is not known yet.
         report_skipped(folder, dataset.skipped)
