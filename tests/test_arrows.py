@@ -33,7 +33,7 @@ ARROWS = {
     "export": {"config", "data", "errors", "inference", "runs", "system"},
     "study": {"config", "errors", "inference", "reporting", "runs", "specs", "system"}
     | {"training"},
-    "compare": {"config", "errors", "inference", "reporting", "runs", "system"},
+    "compare": {"config", "errors", "inference", "reporting", "runs", "study", "system"},
 }
 COMMAND_LINE = {"absl", "flags", "train"}
 

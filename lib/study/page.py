@@ -11,8 +11,9 @@ from lib.reporting.web import page, safe, section, table
 from lib.runs.history import phase_starts
 from lib.study.best import BEST
 from lib.study.plan import Plan
-from lib.study.results import TRIALS, Outcome, Point, best_of, leaks, mean_figure, pooled
+from lib.study.results import TRIALS, Outcome, Point, best_of, held_back, leaks, pooled
 from lib.study.space import Choice, Range, parse
+from lib.study.statistics import mean_of
 from lib.study.table import (
     difference_rows,
     interval,
@@ -65,7 +66,7 @@ def html(
         rows = [[one, other] for one, other in same]
         head = ("image", "the same image, in another split or fold")
         sections.append(section("Leaks", table(head, rows, numbers=False)))
-    if best:
+    if best and best.finished:
         title = "Results of the best" if plan.space else "Results"
         sections.append(section(title, _of(summary_rows(plan, best))))
     if rows := difference_rows(plan, points):
@@ -105,9 +106,10 @@ def _what(plan: Plan, points: Sequence[Point]) -> str:
 def _lead(plan: Plan, points: Sequence[Point], best: Point | None) -> str:
     """The result in one sentence."""
     point = best if plan.space else points[0]
-    found = point and mean_figure(plan, point, plan.objective)
-    if not found:
+    if point is None or not (point.ratings or point.finished):
         return "<p>No run is finished yet.</p>"
+    values = point.ratings or point.figures(plan.objective)
+    found = mean_of(values, held_back(plan))
     title = plan.objective.replace("_", " ")
     whole = pooled(plan, point) if plan.objective == "validation_accuracy" else {}
     if len(whole) == 1:

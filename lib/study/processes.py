@@ -92,11 +92,18 @@ def error_of(run: StudyRun, code: int) -> str:
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Holds a lock file for this process, and says whether it could: else another one does."""
+def held(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Holds a lock file for this process, and says whether it could: else another one does.
+
+    Args:
+        path: of the file.
+        wait: whether to wait until it can.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
-        yield _locked(file)
+        if wait:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield wait or _locked(file)
 
 
 def is_held(path: Path) -> bool:

@@ -66,17 +66,27 @@ def outcome(run: StudyRun, member: Member) -> Outcome:
     Raises:
         UserError: somebody has edited its history.
     """
+    found = dataclasses.replace(outcome_in(run.folder), run=run, member=member)
+    if found.state == "unfinished" and run.failure.exists():
+        error = run.failure.read_text(encoding="utf-8", errors="replace").strip()
+        return dataclasses.replace(found, state="failed", error=error)
+    return found
+
+
+def outcome_in(folder: Path) -> Outcome:
+    """Reads what the run in a folder came to, of a study or of none.
+
+    Raises:
+        UserError: somebody has edited its history.
+    """
     try:
-        history = read_history(run.folder / "history.csv")
+        history = read_history(folder / "history.csv")
     except OSError:
         history = []
-    result = read_json(run.folder / "result.json")
-    if result:
-        return Outcome(run, member, "finished", "", history, result)
-    if run.failure.exists():
-        error = run.failure.read_text(encoding="utf-8", errors="replace").strip()
-        return Outcome(run, member, "failed", error, history)
-    return Outcome(run, member, "unfinished", "", history)
+    result = read_json(folder / "result.json")
+    run = StudyRun(folder.name, (), folder.parent, str(folder.parent))
+    state = "finished" if result else "unfinished"
+    return Outcome(run, Member(None, None), state, "", history, result)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class Point:
         pruned_at: after which epoch or run it was given up, in words.
         error: with which it failed.
         rating: the mean of the objective over its runs; None where they are not all finished.
+        ratings: of each of them, which may be on another machine.
+        weights: the digest of those of the first run.
     """
 
     name: str
@@ -100,6 +112,8 @@ class Point:
     pruned_at: str = ""
     error: str = ""
     rating: float | None = None
+    ratings: tuple[float, ...] = ()
+    weights: str = ""
 
     @property
     def finished(self) -> list[Outcome]:
@@ -150,8 +164,8 @@ def points_of(plan: Plan, study: Path) -> list[Point]:
         name, values = trial_name(each["number"]), each["values"]
         begun = each["state"] != "waiting"
         point = _point(plan, study, name, values) if begun else Point(name, values, "waiting")
-        kept = {key: each[key] for key in ("state", "pruned_at", "error", "rating")}
-        found.append(dataclasses.replace(point, **kept))
+        kept = {key: each[key] for key in ("state", "pruned_at", "error", "rating", "weights")}
+        found.append(dataclasses.replace(point, **kept, ratings=tuple(each["ratings"])))
     return found
 
 
@@ -167,9 +181,11 @@ def _point(plan: Plan, study: Path, name: str, values: dict[str, Any]) -> Point:
     outcomes = tuple(outcome(*each) for each in runs)
     state = state_of(outcomes)
     error = next((each.error for each in outcomes if each.error), "")
-    ratings = [each.figure(plan.objective) for each in outcomes]
-    rating = float(np.mean(ratings)) if state == "finished" and None not in ratings else None
-    return Point(name, values, state, outcomes, error=error, rating=rating)
+    known = tuple(each.figure(plan.objective) for each in outcomes if each.state == "finished")
+    ratings = known if state == "finished" and None not in known else ()
+    rating = float(np.mean(ratings)) if ratings else None
+    weights = outcomes[0].result.get("weights_sha256", "")
+    return Point(name, values, state, outcomes, "", error, rating, ratings, weights)
 
 
 def best_of(plan: Plan, points: Sequence[Point]) -> Point | None:

@@ -9,10 +9,11 @@ side a trial knows what those up to `jobs` before it came to, whatever ended fir
 import contextlib
 import hashlib
 import logging
+import secrets
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,29 @@ from optuna.distributions import (
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from lib.config import setting
 from lib.errors import UserError
 from lib.study.plan import Plan
+from lib.study.processes import held
 from lib.study.space import Choice, Space
 
 _DATABASE = "trials.sqlite3"
 _HEARTBEAT = 20  # seconds between two signs of life of a trial
 _GRACE = 60  # seconds without one after which its worker counts as dead
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_PREPARES = "prepares"
 _SURPLUS = "surplus"  # of a trial that two processes made at the same moment
 _WORKER, _ERROR, _PRUNED_AT = "worker", "error", "pruned_at"
+_RATINGS, _WEIGHTS = "ratings", "weights"
+_STATES = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "unfinished",
+    TrialState.WAITING: "waiting",
+}
 
 # Heartbeats and the handing on of trials are marked as experimental; requirements.txt pins Optuna.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -79,18 +90,11 @@ class Search:
         self._plan, self._space = plan, space
         self._own_file = not url
         self._beaten: dict[int, float] = {}
-        options = {"connect_args": {"timeout": 60}} if not url else {"pool_pre_ping": True}
+        self._folder = study
         with storage_errors(url or str(study / _DATABASE)):
-            storage = RDBStorage(
-                url or f"sqlite:///{study / _DATABASE}",
-                engine_kwargs=options,
-                heartbeat_interval=_HEARTBEAT,
-                grace_period=_GRACE,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-            )
-            self._storage = storage
+            self._storage = _storage(url or f"sqlite:///{study / _DATABASE}")
             self._study = optuna.create_study(
-                storage=storage,
+                storage=self._storage,
                 study_name=study.name,
                 sampler=_Repeatable(self._proposal),
                 direction="maximize" if plan.larger_is_better else "minimize",
@@ -114,9 +118,20 @@ class Search:
 
     def prepare(self, count: int) -> None:
         """Makes the trials that there are to be, to be handed out one by one."""
-        there = len(self.trials())
-        for _ in range(count - there):
-            self._study.enqueue_trial({})
+        with held(self._folder / "claims" / "prepare.lock", wait=True):
+            token = secrets.token_hex(8)
+            if not self._own_file and not self.trials():
+                # Of several machines that begin a study at once, one makes its trials: the last
+                # that has said it will.
+                self._study.set_user_attr(_PREPARES, token)
+                time.sleep(2.0)
+                if self._study.user_attrs[_PREPARES] != token:
+                    for _ in range(100):
+                        if len(self.trials()) >= count:
+                            return
+                        time.sleep(0.1)
+            for _ in range(count - len(self.trials())):
+                self._study.enqueue_trial({})
 
     def trials(self) -> list[FrozenTrial]:
         """All trials by number, those that were handed on by what they were handed on as."""
@@ -211,7 +226,8 @@ class Search:
         step, value = list(reported.items())[-1]
         known = self._storage.get_trial(frozen._trial_id).intermediate_values
         if step not in known:
-            self._storage.set_trial_intermediate_value(frozen._trial_id, step, value)
+            with _handed_on():
+                self._storage.set_trial_intermediate_value(frozen._trial_id, step, value)
         if not self._plan.prune:
             return False
         number = number_of(frozen)
@@ -221,20 +237,25 @@ class Search:
         pruner = optuna.pruners.MedianPruner()
         return pruner.prune(self._memory(number, optuna.samplers.RandomSampler(seed=0)), so_far)
 
-    def complete(self, frozen: FrozenTrial, value: float) -> None:
-        """Writes down what a trial came to."""
-        self._tell(frozen, TrialState.COMPLETE, value)
+    def complete(self, frozen: FrozenTrial, ratings: Sequence[float], weights: str = "") -> None:
+        """Writes down what a trial came to.
+
+        Args:
+            frozen: the trial.
+            ratings: of its runs; their mean is what it is rated by.
+            weights: the digest of the first run's.
+        """
+        found = {_RATINGS: list(ratings), _WEIGHTS: weights}
+        self._tell(frozen, TrialState.COMPLETE, sum(ratings) / len(ratings), found)
 
     def prune(self, frozen: FrozenTrial, where: str) -> None:
         """Writes down that a trial was given up, and after which epoch."""
-        self._storage.set_trial_user_attr(frozen._trial_id, _PRUNED_AT, where)
         value = list(self._storage.get_trial(frozen._trial_id).intermediate_values.values())[-1]
-        self._tell(frozen, TrialState.PRUNED, value)
+        self._tell(frozen, TrialState.PRUNED, value, {_PRUNED_AT: where})
 
     def fail(self, frozen: FrozenTrial, error: str) -> None:
         """Writes down with which error a trial failed."""
-        self._storage.set_trial_user_attr(frozen._trial_id, _ERROR, error[:2000])
-        self._tell(frozen, TrialState.FAIL, None)
+        self._tell(frozen, TrialState.FAIL, None, {_ERROR: error[:2000]})
 
     def importances(self) -> dict[str, float]:
         """How much of what the trials differ by is due to each flag, if they are enough to say.
@@ -252,10 +273,13 @@ class Search:
         )
         return {name: float(share) for name, share in found.items()}
 
-    def _tell(self, frozen: FrozenTrial, state: TrialState, value: float | None) -> None:
-        values = None if value is None else [value]
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            # It was handed on, as this process gave no sign of life for long, and ended elsewhere.
+    def _tell(
+        self, frozen: FrozenTrial, state: TrialState, value: float | None, found: Mapping[str, Any]
+    ) -> None:
+        with _handed_on():
+            for name, each in found.items():
+                self._storage.set_trial_user_attr(frozen._trial_id, name, each)
+            values = None if value is None else [value]
             self._storage.set_trial_state_values(frozen._trial_id, state, values)
 
     def _proposal(self, number: int) -> dict[str, Any]:
@@ -279,20 +303,57 @@ class Search:
         return study
 
 
+def _handed_on() -> contextlib.AbstractContextManager:
+    """For what is written of a trial: nothing, where it ended elsewhere.
+
+    It was handed on, as this process gave no sign of life for long: it was suspended.
+    """
+    return contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError)
+
+
+def _storage(url: str) -> RDBStorage:
+    """Opens a storage, which is made where it is missing.
+
+    Two processes that make it at the same moment may be in each other's way, so it is tried again.
+    """
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    attempt = 1
+    while True:
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs=options,
+                heartbeat_interval=_HEARTBEAT,
+                grace_period=_GRACE,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
+        except (IntegrityError, ProgrammingError):
+            if attempt == 5:
+                raise
+        attempt += 1
+        time.sleep(1.0)
+
+
 def number_of(trial: FrozenTrial) -> int:
     """The number of a trial; of one that was handed on, that of the first."""
     original = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
     return trial.number if original is None else original
 
 
-def error_of(trial: FrozenTrial) -> str:
-    """The error with which a trial failed."""
-    return trial.user_attrs.get(_ERROR, "it failed")
-
-
-def pruned_at(trial: FrozenTrial) -> str:
-    """After which epoch a trial was given up; empty where it was not."""
-    return trial.user_attrs.get(_PRUNED_AT, "")
+def described(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial as it stands, for a file."""
+    attributes = trial.user_attrs
+    state = _STATES[trial.state]
+    return {
+        "number": number_of(trial),
+        "values": dict(trial.params),
+        "state": state,
+        "rating": trial.value if state == "finished" else None,
+        "ratings": attributes.get(_RATINGS, []),
+        "weights": attributes.get(_WEIGHTS, ""),
+        "error": attributes.get(_ERROR, "it failed") if state == "failed" else "",
+        "pruned_at": attributes.get(_PRUNED_AT, ""),
+    }
 
 
 class _Repeatable(optuna.samplers.BaseSampler):

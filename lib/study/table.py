@@ -4,7 +4,17 @@ from collections.abc import Sequence
 
 from lib.config import setting, written
 from lib.study.plan import Plan
-from lib.study.results import FIGURES, Outcome, Point, best_of, difference, mean_figure, pooled
+from lib.study.results import (
+    FIGURES,
+    Outcome,
+    Point,
+    best_of,
+    difference,
+    held_back,
+    mean_figure,
+    pooled,
+)
+from lib.study.statistics import mean_of
 from lib.system.progress import duration
 
 _NONE = "-"
@@ -23,7 +33,10 @@ def text(plan: Plan, points: Sequence[Point]) -> str:
         parts.append(aligned(rows))
     if best := best_of(plan, points):
         parts.append(f"Best: {best.name}, {best.label}")
-        parts.append(aligned(summary_rows(plan, best)))
+        if best.finished:
+            parts.append(aligned(summary_rows(plan, best)))
+        else:
+            parts.append(f"The runs of {best.name} are in the study's folder on another machine")
     return "\n\n".join(parts)
 
 
@@ -38,8 +51,8 @@ def point_rows(plan: Plan, points: Sequence[Point]) -> list[list[str]]:
             note = point.error or (point.pruned_at and f"after {point.pruned_at}")
             rows.append([*cells, f"{point.state}{': ' * bool(note)}{note}"])
             continue
-        found = mean_figure(plan, point, plan.objective)
-        digest = point.outcomes[0].result.get("weights_sha256", _NONE)[:12]
+        found = mean_of(point.ratings, held_back(plan))
+        digest = point.weights[:12]
         rows.append(
             [*cells, number(point.rating), number(found.deviation), str(found.count), digest]
         )

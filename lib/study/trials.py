@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from lib.config import setting
 from lib.study.plan import Plan, StudyRun, run_of, shared_phase
@@ -17,20 +17,13 @@ from lib.study.results import (
     outcome,
     trial_name,
 )
-from lib.study.search import Search, error_of, number_of, pruned_at
+from lib.study.search import Search, described, number_of
 from lib.study.work import Task, carried_out
 from lib.system.files import write_json
 from lib.system.progress import say
 
 _ASK_EVERY = 1.0  # seconds between two looks into the storage while trials are going on
 _WAIT = 5.0  # seconds between two looks at what other processes do
-_STATES = {
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "unfinished",
-    TrialState.WAITING: "waiting",
-}
 
 
 def search_tasks(
@@ -107,6 +100,7 @@ class _Trial:
         plan, search, frozen = self._plan, self._search, self._frozen
         last_epoch = _epochs(plan, values)
         found: list[float] = []
+        weights = ""
         for place, member in enumerate(plan.members):
             run = run_of(plan, self._study, self._name, values, member)
 
@@ -126,6 +120,7 @@ class _Trial:
                 search.fail(frozen, f"{run.name}: {done.error}")
                 return
             found.append(_rating(plan, done))
+            weights = weights or done.result["weights_sha256"]
             self._reported[last_epoch + place] = mean = sum(found) / len(found)
             more = place + 1 < len(plan.members)
             if search.report(frozen, self._reported) and more:
@@ -133,7 +128,7 @@ class _Trial:
                 say(f"{self._name}: given up after {self._given_up}")
                 search.prune(frozen, self._given_up)
                 return
-        search.complete(frozen, mean)
+        search.complete(frozen, found, weights)
         say(f"{self._name}: {plan.objective.replace('_', ' ')} {mean:.4f}")
 
     def _seen(self, run: StudyRun, last_epoch: int) -> bool:
@@ -167,15 +162,5 @@ def _rating(plan: Plan, done: Outcome) -> float:
 
 def write_trials(study: Path, search: Search) -> None:
     """Writes down in a file how the trials stand, for those who do not ask the storage."""
-    trials = [
-        {
-            "number": number_of(each),
-            "values": dict(each.params),
-            "state": _STATES[each.state],
-            "rating": each.value if each.state == TrialState.COMPLETE else None,
-            "error": error_of(each) if each.state == TrialState.FAIL else "",
-            "pruned_at": pruned_at(each),
-        }
-        for each in search.trials()
-    ]
+    trials = [described(each) for each in search.trials()]
     write_json(study / TRIALS, {"trials": trials, "importances": search.importances()})

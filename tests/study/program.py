@@ -48,4 +48,4 @@ def kill(process):
 
 def table(said):
     """The tables that a study ends with."""
-    return said.partition("\n\n")[2]
+    return said.partition("\n\n")[2].partition("The flags of the best run: ")[0]

@@ -36,7 +36,7 @@ def searched(folder, count, reverse=False, **given):
         for frozen, found in sorted(
             zip(going, values, strict=True), key=lambda each: each[0].number, reverse=reverse
         ):
-            search.complete(frozen, rating(found))
+            search.complete(frozen, [rating(found)])
     return search
 
 
@@ -89,7 +89,7 @@ def test_a_trial_that_does_worse_than_most_is_given_up_and_only_these(tmp_path):
         frozen = search.begin()
         search.values(frozen)
         assert not search.report(frozen, {1: 0.5 + 0.01 * number})
-        search.complete(frozen, 0.6 + 0.01 * number)
+        search.complete(frozen, [0.6 + 0.01 * number])
     good, bad = search.begin(), search.begin()
     assert not search.report(good, {1: 0.55})
     assert search.report(bad, {1: 0.51})
@@ -118,7 +118,7 @@ def test_a_trial_that_a_dead_worker_left_is_handed_on_under_its_number(tmp_path,
     assert [number_of(each) for each in begun] == [1, 2, 0]
     taken = begun[-1]
     assert alive.values(taken) == values
-    alive.complete(taken, 1.0)
+    alive.complete(taken, [1.0])
     assert [number_of(each) for each in alive.trials()] == [0, 1, 2]
-    dead.complete(left, 2.0)  # wakes up too late
+    dead.complete(left, [2.0])  # wakes up too late
     assert alive.trials()[0].value == 1.0
