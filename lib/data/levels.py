@@ -1,4 +1,4 @@
-"""What the levels of images come to: their greys, means and extremes.
+"""Greys, means and extremes of the levels of images.
 
 As TensorFlow's own, in a form that a processor does several numbers at once of.
 """
