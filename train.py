@@ -48,7 +48,15 @@ def main(_: list[str]) -> None:
         if phase == "evaluate":
             of_run = run_folder.require_saved(Path(flags.configuration().workdir)).config
             config = flags.configuration(of_run)
-            evaluate(config, flags.run.TEST_DIR.value, flags.run.AGAINST.value, STOP)
+            evaluate(
+                config,
+                flags.run.TEST_DIR.value,
+                flags.run.AGAINST.value,
+                STOP,
+                flags.run.TTA.value,
+                flags.run.ENSEMBLE.value,
+                flags.run.CALIBRATE.value,
+            )
         elif name := flags.run.FIND_RATE.value:
             suggest_rate(flags.configuration(), name, STOP)
         else:
