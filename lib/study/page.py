@@ -262,6 +262,7 @@ def _run(plan: Plan, study: Path) -> str:
         *([setting("trials", plan.trials)] if plan.trials else []),
         setting("objective", plan.objective),
         *([setting("jobs", plan.jobs)] if plan.jobs > 1 else []),
+        *([setting("storage", plan.storage)] if plan.storage else []),
         *([setting("no_prune")] if plan.trials and not plan.prune else []),
         *([setting("no_share")] if plan.space and not plan.share else []),
     ]
