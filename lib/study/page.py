@@ -247,7 +247,7 @@ def _fitting(label: str, count: int) -> str:
 def _importances(importances: Mapping[str, float]) -> str:
     note = _soft("How much of what the finished trials differ by is due to each flag (PED-ANOVA)")
     rows = "".join(
-        f'<tr><td>{safe(name)}</td><td class="share"><span style="--share:{share:.4f}"></span></td>'
+        f'<tr><td>{safe(name)}</td><td class="share"><span style="--part:{share:.4f}"></span></td>'
         f"<td>{share * 100:.0f} %</td></tr>"
         for name, share in sorted(importances.items(), key=lambda each: -each[1])
     )
@@ -276,7 +276,7 @@ def _run(plan: Plan, study: Path) -> str:
             f"<pre>{safe(how)} {setting('workdir', 'FOLDER')}</pre>"
             f"<details><summary>{BEST}</summary><pre>{safe(text)}</pre></details>"
         )
-    watch = shlex.join(["tensorboard", "--logdir", str(study / "runs")])
+    watch = shlex.join(["tensorboard", setting("logdir", study / "runs")])
     return (
         f"<pre>{safe(shlex.join(command))}</pre>{again}<p>All curves, and every flag beside every"
         f" result (HParams):</p><pre>{safe(watch)}</pre>"
