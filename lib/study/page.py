@@ -68,7 +68,11 @@ def html(
         sections.append(section("Leaks", table(head, rows, numbers=False)))
     if best and best.finished:
         title = "Results of the best" if plan.space else "Results"
-        sections.append(section(title, _of(summary_rows(plan, best))))
+        note = _soft(
+            "Of the validation set after the last epoch; of the test set with the weights that each"
+            " run ends with"
+        )
+        sections.append(section(title, note + _of(summary_rows(plan, best))))
     if rows := difference_rows(plan, points):
         note = _soft(
             "Student's t test in pairs of the same seed and fold"
