@@ -60,7 +60,7 @@ def test_a_batch_that_gives_no_number_stops_the_run(poisoned, tmp_path):
 
 @pytest.fixture
 def head_step(network):
-    """The training step of a head that bears less than three failures in a row, and its parts."""
+    """The training step of a head that takes two failures in a row but not three, and its parts."""
     variables = freeze(network, None)
     engine = cut(network, None, "plain", 2)
     state = State()

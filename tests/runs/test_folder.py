@@ -20,6 +20,7 @@ from lib.runs.folder import (
     continued,
     locked,
     report_findings,
+    report_skipped,
     require_same,
     require_same_images,
     require_saved,
@@ -266,6 +267,12 @@ def test_what_there_is_to_train_on_is_said(tmp_path, capsys):
 def test_that_not_all_images_fit_in_the_cache_is_said(tmp_path, capsys):
     report_findings(tmp_path, dataset(cached=4))
     assert "\n4 of 10 images are kept decoded on disk" in capsys.readouterr().out
+
+
+def test_a_list_of_images_left_out_goes_when_there_are_none(tmp_path):
+    for skipped, there in (((("ants/a.jpg", "it is empty"),), True), ((), False)):
+        report_skipped(tmp_path, skipped)
+        assert (tmp_path / "skipped.csv").exists() == there
 
 
 def test_images_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys):

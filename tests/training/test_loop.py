@@ -11,7 +11,7 @@ from lib.config import Config
 from lib.data.dataset import open_dataset
 from lib.errors import Stopped, UserError
 from lib.model.network import weights_sha256
-from lib.runs.checkpoints import step_of
+from lib.runs.checkpoints import Checkpoints, step_of
 from lib.runs.folder import saved
 from lib.system.progress import bar
 from lib.training import build as build_module
@@ -137,6 +137,24 @@ def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phas
     assert len(dataset.train) % config.batch_size  # so that the last batch is smaller
     assert sorted(traced) == ["drop", "measured"]
     assert built[0].evaluation_step.experimental_get_tracing_count() == 1
+
+
+def test_summaries_are_in_their_files_before_a_checkpoint_says_so(
+    config, dataset, tmp_path, monkeypatch
+):
+    order, save = [], Checkpoints.save
+    monkeypatch.setattr(Silent, "flush", lambda _: order.append("flush"), raising=False)
+
+    def noted(checkpoints, *arguments):
+        order.append(checkpoints._folder.name)
+        return save(checkpoints, *arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", noted)
+    with opened(tmp_path, config, dataset) as run:
+        loop.train_phase(run, config.phase("head"))
+    before = [order[at - 1] for at, each in enumerate(order) if each == "checkpoints"]
+    assert len(before) == 5  # at the beginning, and in each epoch and at its end
+    assert set(before) == {"flush"}
 
 
 @pytest.mark.parametrize("part", ["layer_table", "make_slice_step", "make_evaluation_step"])
