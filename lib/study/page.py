@@ -280,7 +280,7 @@ def _run(plan: Plan, study: Path) -> str:
             f"<pre>{safe(how)} {setting('workdir', 'FOLDER')}</pre>"
             f"<details><summary>{BEST}</summary><pre>{safe(text)}</pre></details>"
         )
-    watch = f"tensorboard --logdir {shlex.quote(str(study / 'runs'))}"
+    watch = shlex.join(["tensorboard", setting("logdir", study / "runs")])
     return (
         f"<pre>{safe(shlex.join(command))}</pre>{again}<p>All curves, and every flag beside every"
         f" result (HParams):</p><pre>{safe(watch)}</pre>"
