@@ -18,7 +18,6 @@ from lib.training.stopping import StopRequest
 STOP = StopRequest()
 STOP.listen()  # before the other imports, which Ctrl-C may interrupt
 
-import errno
 import os
 import sys
 from pathlib import Path
@@ -31,14 +30,12 @@ from absl import flags as absl_flags
 
 import flags
 from lib.errors import Stopped, UserError
+from lib.system.atomic import NO_PLACE
 from lib.system.progress import say
 from lib.train import evaluate, suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
-
-# What the system answers where there is no room, or no right, to write.
-NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(_: list[str]) -> None:
@@ -48,7 +45,15 @@ def main(_: list[str]) -> None:
         if phase == "evaluate":
             of_run = run_folder.require_saved(Path(flags.configuration().workdir)).config
             config = flags.configuration(of_run)
-            evaluate(config, flags.run.TEST_DIR.value, flags.run.AGAINST.value, STOP)
+            evaluate(
+                config,
+                flags.run.TEST_DIR.value,
+                flags.run.AGAINST.value,
+                STOP,
+                flags.run.TTA.value,
+                flags.run.ENSEMBLE.value,
+                flags.run.CALIBRATE.value,
+            )
         elif name := flags.run.FIND_RATE.value:
             suggest_rate(flags.configuration(), name, STOP)
         else:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags as absl_flags
@@ -20,9 +21,10 @@ import flags
 from lib.config import Config
 from lib.data.dataset import list_classes_of, require_outside
 from lib.errors import UserError
-from lib.model.weights import fetch
+from lib.model.backbones import require_known
 from lib.system import runtime
 from lib.system.progress import bar
+from lib.training.parts import fetch_weights
 
 
 def answers(command_lines: Sequence[Sequence[str]], trainable: bool) -> list[dict[str, Any]]:
@@ -67,8 +69,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[Config, dict[str, Any]]:
 
 def _require_trainable(config: Config) -> None:
     require_outside(config)
-    if not config.from_run:
-        fetch(config.weights, config.alpha, config.image_size, bar)
+    require_known(config)
+    fetch_weights(config)
     classes = list_classes_of(config, bar)
     if "tensorflow" not in sys.modules:
         runtime.start(config.threads or runtime.cores(), config.seed)
@@ -77,7 +79,7 @@ def _require_trainable(config: Config) -> None:
     from lib.training.trainable import build_network
 
     plugins.load(config.plugin)
-    build_network(config, classes)
+    build_network(config, classes, config.from_run and Path(config.from_run))
     resume.find_other(config, classes, before=None)
 
 

@@ -28,6 +28,7 @@ from lib.study.space import grid, parse, samples
 from lib.study.table import text
 from lib.study.work import fixed_runs, work
 from lib.system import streams
+from lib.system.atomic import NO_PLACE
 from lib.system.progress import say
 from lib.system.runtime import cores
 from lib.training.stopping import StopRequest
@@ -53,12 +54,24 @@ def main(arguments: Sequence[str]) -> int:
     processes = Processes()
     try:
         points = _carry_out(study, plan, url, processes, stop)
+        return _report(study, plan, points)
     except Stopped as stopped:
         processes.stop_all()
         say(str(stopped))
         return stopped.exit_code
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        raise UserError(
+            f"{error.filename2 or error.filename or study} cannot be written ({error.strerror}):"
+            " make room or make it writable; the same command then goes on"
+        ) from error
     finally:
         processes.stop_all()
+
+
+def _report(study: Path, plan: Plan, points: Sequence[Point]) -> int:
+    """Says and writes down what the study came to, and returns the exit code."""
     for one, other in leaks(points):
         say(f"warning: {one} and {other} are the same image, in different folds or splits")
     say(f"\n{text(plan, points)}\n")

@@ -68,7 +68,11 @@ def html(
         sections.append(section("Leaks", table(head, rows, numbers=False)))
     if best and best.finished:
         title = "Results of the best" if plan.space else "Results"
-        sections.append(section(title, _of(summary_rows(plan, best))))
+        note = _soft(
+            "Of the validation set after the last epoch; of the test set with the weights that each"
+            " run ends with"
+        )
+        sections.append(section(title, note + _of(summary_rows(plan, best))))
     if rows := difference_rows(plan, points):
         note = _soft(
             "Student's t test in pairs of the same seed and fold"
@@ -247,7 +251,7 @@ def _fitting(label: str, count: int) -> str:
 def _importances(importances: Mapping[str, float]) -> str:
     note = _soft("How much of what the finished trials differ by is due to each flag (PED-ANOVA)")
     rows = "".join(
-        f'<tr><td>{safe(name)}</td><td class="share"><span style="--share:{share:.4f}"></span></td>'
+        f'<tr><td>{safe(name)}</td><td class="share"><span style="--part:{share:.4f}"></span></td>'
         f"<td>{share * 100:.0f} %</td></tr>"
         for name, share in sorted(importances.items(), key=lambda each: -each[1])
     )
@@ -262,6 +266,7 @@ def _run(plan: Plan, study: Path) -> str:
         *([setting("trials", plan.trials)] if plan.trials else []),
         setting("objective", plan.objective),
         *([setting("jobs", plan.jobs)] if plan.jobs > 1 else []),
+        *([setting("storage", plan.storage)] if plan.storage else []),
         *([setting("no_prune")] if plan.trials and not plan.prune else []),
         *([setting("no_share")] if plan.space and not plan.share else []),
     ]
@@ -275,7 +280,7 @@ def _run(plan: Plan, study: Path) -> str:
             f"<pre>{safe(how)} {setting('workdir', 'FOLDER')}</pre>"
             f"<details><summary>{BEST}</summary><pre>{safe(text)}</pre></details>"
         )
-    watch = f"tensorboard --logdir {shlex.quote(str(study / 'runs'))}"
+    watch = shlex.join(["tensorboard", setting("logdir", study / "runs")])
     return (
         f"<pre>{safe(shlex.join(command))}</pre>{again}<p>All curves, and every flag beside every"
         f" result (HParams):</p><pre>{safe(watch)}</pre>"

@@ -256,7 +256,7 @@ def require_free(given: Collection[str], plan: Plan, varied: Collection[str]) ->
     Raises:
         UserError: one is.
     """
-    own = {"workdir", "phase", "find_rate", "test_dir", "against"}
+    own = {"workdir", "phase", "find_rate", "test_dir", "against", "tta", "ensemble", "calibrate"}
     own |= {"fold"} if plan.folds else set()
     if clash := sorted(own & {*given, *varied}):
         raise UserError(f"{setting(clash[0])} is decided by the study itself: leave it out")

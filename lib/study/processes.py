@@ -19,7 +19,9 @@ from lib.study.plan import StudyRun
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "train.py"
-_PATIENCE = 3.5  # seconds that runs have to write a checkpoint when the study is stopped
+# How runs are stopped, and how many seconds each way has: the first signal lets them write a
+# checkpoint, the second ends them at once. All is over within five seconds.
+_STOPS = ((signal.SIGINT, 3.5), (signal.SIGINT, 0.7), (signal.SIGKILL, 5.0))
 _PR_SET_PDEATHSIG = 1  # of Linux' <sys/prctl.h>
 # With these words an error says that it is not of the run's making: no room on the disk.
 _SAID = "train.py: error: "
@@ -67,14 +69,14 @@ class Processes:
 
     def stop_all(self) -> None:
         """Ends all that are going on, those that take long before their checkpoint is written."""
-        for number in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+        for number, seconds in _STOPS:
             going = [process for process in self._going if process.poll() is None]
             for process in going:
                 process.send_signal(number)
-            limit = time.monotonic() + (_PATIENCE if number == signal.SIGINT else 5.0)
+            limit = time.monotonic() + seconds
             while going and time.monotonic() < limit:
-                going = [process for process in going if process.poll() is None]
                 time.sleep(0.02)
+                going = [process for process in going if process.poll() is None]
             if not going:
                 break
         self._going.clear()

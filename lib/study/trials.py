@@ -1,5 +1,6 @@
 """The trials of a search: each a point of the space, run with every seed and fold of the study."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,12 +12,7 @@ from optuna.trial import FrozenTrial
 from lib.config import setting
 from lib.study.plan import Plan, StudyRun, run_of, shared_phase
 from lib.study.processes import Processes, held, is_held
-from lib.study.results import (
-    TRIALS,
-    Outcome,
-    outcome,
-    trial_name,
-)
+from lib.study.results import TRIALS, outcome, trial_name
 from lib.study.search import Search, described, number_of
 from lib.study.work import Task, carried_out
 from lib.system.files import write_json
@@ -119,7 +115,11 @@ class _Trial:
                 say(f"{self._name}: failed: {done.error}; the others go on")
                 search.fail(frozen, f"{run.name}: {done.error}")
                 return
-            found.append(_rating(plan, done))
+            rating = done.figure(plan.objective)
+            if rating is None or not math.isfinite(rating):
+                search.fail(frozen, f"{run.name}: its {plan.objective} is not a number")
+                return
+            found.append(rating)
             weights = weights or done.result["weights_sha256"]
             self._reported[last_epoch + place] = mean = sum(found) / len(found)
             more = place + 1 < len(plan.members)
@@ -153,11 +153,6 @@ def _epochs(plan: Plan, values: dict[str, Any]) -> int:
         phases = phases[phases.index(shared) + 1 :]
     names = [f"{phase}_epochs" for phase in phases]
     return sum(int(values.get(name, plan.flags.get(name, 10))) for name in names)
-
-
-def _rating(plan: Plan, done: Outcome) -> float:
-    value = done.figure(plan.objective)
-    return float("nan") if value is None else value
 
 
 def write_trials(study: Path, search: Search) -> None:

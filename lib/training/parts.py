@@ -42,6 +42,16 @@ class Parts:
     dataset: Dataset
 
 
+def fetch_weights(config: Config) -> None:
+    """Makes sure that the first weights are there: a missing file is found before it is read.
+
+    Raises:
+        UserError: they cannot be obtained.
+    """
+    if not config.from_run and (config.weights != "imagenet" or is_mobilenet_v2(config)):
+        fetch(config.weights, alpha_of(config), config.image_size, bar)
+
+
 def open_parts(folder: Path, config: Config) -> Parts:
     """Opens what a run is made from; what is quick to find out comes before what takes long.
 
@@ -52,9 +62,7 @@ def open_parts(folder: Path, config: Config) -> Parts:
     config = run_folder.continued(folder, config, before)
     if not before:
         require_known(config)
-    if not config.from_run and (config.weights != "imagenet" or is_mobilenet_v2(config)):
-        # A missing file is found now, and not when it is read.
-        fetch(config.weights, alpha_of(config), config.image_size, bar)
+    fetch_weights(config)
     classes = list_classes_of(config, bar)
 
     fault_points.point("tensorflow")

@@ -56,8 +56,10 @@ def main():
         history = read_history(history_file) if history_file.exists() else [
             Epoch.untrained(0.7, 0.5)]  # fmt: skip
         stopped = []
-        signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
-        signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: stopped.append(number))
+            if config.dropout == 0.97:  # one that does not listen
+                signal.signal(number, signal.SIG_IGN)
         planned = [phase.name for phase in phases for _ in range(phase.epochs)]
         for name in planned[len(history) - 1 :]:
             time.sleep(EPOCH_SECONDS)

