@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "train.py"
 # How runs are stopped, and how many seconds each way has: the first signal lets them write a
 # checkpoint, the second ends them at once. All is over within five seconds.
-_STOPS = ((signal.SIGINT, 3.5), (signal.SIGINT, 0.7), (signal.SIGKILL, 5.0))
+_STOPS = ((signal.SIGINT, 3.0), (signal.SIGINT, 0.7), (signal.SIGKILL, 5.0))
 _PR_SET_PDEATHSIG = 1  # of Linux' <sys/prctl.h>
 # With these words an error says that it is not of the run's making: no room on the disk.
 _SAID = "train.py: error: "
