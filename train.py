@@ -33,7 +33,7 @@ from lib.errors import Stopped, UserError
 from lib.inference.baseline import open_baseline, require_baseline
 from lib.system import runtime
 from lib.system.progress import bar, say
-from lib.train import suggest_rate, train
+from lib.train import dry_run, suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
@@ -48,6 +48,8 @@ def main(_: list[str]) -> None:
     try:
         if phase == "evaluate":
             evaluate(flags.configuration(), flags.run.TEST_DIR.value, flags.run.AGAINST.value)
+        elif flags.run.DRY_RUN.value:
+            dry_run(flags.configuration())
         elif name := flags.run.FIND_RATE.value:
             suggest_rate(flags.configuration(), name, STOP)
         else:

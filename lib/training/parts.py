@@ -42,6 +42,26 @@ class Parts:
     dataset: Dataset
 
 
+def require_obtainable(config: Config, begun: bool = False) -> None:
+    """Makes sure, before TensorFlow is started, that the backbone and its weights are there.
+
+    What Keras downloads, and names that a plugin registers, are looked for once it is started.
+
+    Args:
+        config: what the run is.
+        begun: whether it was begun already, so that it may not need them any more.
+
+    Raises:
+        UserError: they are not.
+    """
+    if not begun:
+        require_known(config)
+    ours = is_mobilenet_v2(config)
+    if not config.from_run and (ours or config.weights != "imagenet"):
+        # A missing file is found now, and not when it is read.
+        fetch(config.weights, alpha_of(config) if ours else 1.0, config.image_size, bar)
+
+
 def open_parts(folder: Path, config: Config) -> Parts:
     """Opens what a run is made from; what is quick to find out comes before what takes long.
 
@@ -50,11 +70,7 @@ def open_parts(folder: Path, config: Config) -> Parts:
     """
     before = run_folder.saved(folder)
     config = run_folder.continued(folder, config, before)
-    if not before:
-        require_known(config)
-    if not config.from_run and (config.weights != "imagenet" or is_mobilenet_v2(config)):
-        # A missing file is found now, and not when it is read.
-        fetch(config.weights, alpha_of(config), config.image_size, bar)
+    require_obtainable(config, begun=before is not None)
     classes = list_classes_of(config, bar)
 
     fault_points.point("tensorflow")
