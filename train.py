@@ -18,28 +18,24 @@ from lib.training.stopping import StopRequest
 STOP = StopRequest()
 STOP.listen()  # before the other imports, which Ctrl-C may interrupt
 
-import errno
 import os
 import sys
 from pathlib import Path
+
+# Figures are drawn into files, and matplotlib refuses to be imported where this names nothing.
+os.environ.pop("MPLBACKEND", None)
 
 from absl import app
 from absl import flags as absl_flags
 
 import flags
-from lib.config import Config
-from lib.data.dataset import open_dataset, open_test_set
 from lib.errors import Stopped, UserError
-from lib.inference.baseline import open_baseline, require_baseline
-from lib.system import runtime
-from lib.system.progress import bar, say
-from lib.train import dry_run, suggest_rate, train
+from lib.system.atomic import NO_PLACE
+from lib.system.progress import say
+from lib.train import dry_run, evaluate, suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
-
-# What the system answers where there is no room, or no right, to write.
-NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(_: list[str]) -> None:
@@ -47,7 +43,17 @@ def main(_: list[str]) -> None:
     phase = flags.run.PHASE.value
     try:
         if phase == "evaluate":
-            evaluate(flags.configuration(), flags.run.TEST_DIR.value, flags.run.AGAINST.value)
+            of_run = run_folder.require_saved(Path(flags.configuration().workdir)).config
+            config = flags.configuration(of_run)
+            evaluate(
+                config,
+                flags.run.TEST_DIR.value,
+                flags.run.AGAINST.value,
+                STOP,
+                flags.run.TTA.value,
+                flags.run.ENSEMBLE.value,
+                flags.run.CALIBRATE.value,
+            )
         elif flags.run.DRY_RUN.value:
             dry_run(flags.configuration())
         elif name := flags.run.FIND_RATE.value:
@@ -68,32 +74,6 @@ def main(_: list[str]) -> None:
             f"train.py: error: {what} cannot be written ({error.strerror}): make room or make it"
             " writable; the same command then goes on"
         )
-
-
-def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:
-    """Measures a run's best checkpoint on its test set, or on another set of images.
-
-    With another run to compare it with, measures that on the same images.
-    """
-    folder = Path(config.workdir)
-    before = run_folder.require_saved(folder)
-    say(f"Evaluating {folder} on {test_dir or 'its test set'}")
-    config = run_folder.continued(folder, flags.configuration(before.config), before)
-    if against:
-        require_baseline(Path(against), before)
-    if test_dir:
-        subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
-    else:
-        dataset = open_dataset(config, bar)
-        run_folder.require_same_images(folder, before, dataset)
-        subset = dataset.test
-    run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
-    baseline = against and open_baseline(Path(against), before, subset, not test_dir, bar)
-
-    runtime.start(config.threads, config.seed)
-    from lib.inference.outcome import evaluate_best
-
-    evaluate_best(folder, config, subset, test_dir, baseline, STOP)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from flags import data, model, phases, run
-from lib.config import Config, backbone_file, resolved
+from lib.config import Config, backbone_file, fold_of, resolved
 from lib.errors import UserError
 from lib.model.backbones import default_size, record_of
 from lib.runs.folder import saved
@@ -37,10 +37,24 @@ def parse(argv: Sequence[str]) -> list[str]:
     """
     app.define_help_flags()
     try:
-        phases.define(argv[1:])
         if any(argument in _HELP for argument in argv[1:]):
+            phases.define(argv[1:])
             print(_help())
             sys.exit(0)
+        return parsed(argv)
+    except UserError as error:
+        print(f"train.py: error: {error} (see --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def parsed(argv: Sequence[str]) -> list[str]:
+    """Parses the command line as `parse` does.
+
+    Raises:
+        UserError: it is wrong.
+    """
+    try:
+        phases.define(argv[1:])
         rest = absl_flags.FLAGS(list(argv))
         if len(rest) > 1:
             raise UserError(f"unexpected argument {rest[1]!r}: every option starts with --")
@@ -48,14 +62,8 @@ def parse(argv: Sequence[str]) -> list[str]:
         _require_known(run.PHASE, ("all", *phases.PHASES.value, "evaluate"))
         _require_known(run.FIND_RATE, (None, *phases.PHASES.value))
     except (absl_flags.Error, UserError) as error:
-        sys.exit(_refuse(str(error)))
+        raise UserError(" ".join(str(error).removeprefix("flag ").split())) from error
     return rest
-
-
-def _refuse(problem: str) -> int:
-    line = " ".join(problem.removeprefix("flag ").split())
-    print(f"train.py: error: {line} (see --help)", file=sys.stderr)
-    return 2
 
 
 def _require_known(flag: absl_flags.FlagHolder, known: Sequence[str | None]) -> None:
@@ -93,6 +101,7 @@ def configuration(run: Config | None = None) -> Config:
         given["plugin"] = tuple(given["plugin"])
     record = record_of(given.get("backbone", base.backbone))
     asked = phases.phases(run.phases if run else (), record.thaw if record else "35%")
+    fold_of(given.get("fold"))
     found = resolved(dataclasses.replace(base, **given, phases=asked))
     if run is None and "backbone" in given and "image_size" not in given:
         found = dataclasses.replace(found, image_size=_size(found))

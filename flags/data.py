@@ -19,6 +19,12 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "dataset_url", Config.dataset_url, "a mirror of the cats_and_dogs archive, instead of its own"
 )
+flags.DEFINE_string(
+    "fold",
+    Config.fold,
+    "cross-validation: 2/5 cuts the training images into five folds, validates on the second and"
+    " trains on the others; the validation set is left out, the test set is as ever",
+)
 flags.DEFINE_enum(
     "bad_images",
     Config.bad_images,
@@ -51,6 +57,14 @@ flags.DEFINE_integer(
 )
 
 flags.DEFINE_integer("batch_size", Config.batch_size, "images per step", lower_bound=1)
+flags.DEFINE_integer(
+    "slices",
+    Config.slices,
+    "equal parts into which a batch is cut, a power of two that divides the batch size; each is"
+    " computed by itself, so that results depend on their number but not on who computes them [0:"
+    " as the run began, a new run with 4, or fewer where the batch size asks for it]",
+    lower_bound=0,
+)
 flags.DEFINE_integer(
     "image_size", Config.image_size, "images are resized to this many pixels square"
 )

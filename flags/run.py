@@ -25,8 +25,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "threads",
     Config.threads,
-    "processor threads; their number changes the last bits of results [0: as the run began, a new"
-    " run with one per core]",
+    "processor threads; results do not depend on their number [0: one per core]",
     lower_bound=0,
 )
 flags.DEFINE_integer(
@@ -86,9 +85,26 @@ AGAINST = flags.DEFINE_string(
     None,
     "with --phase=evaluate: the folder of another run, to be compared on the same images",
 )
-for _only in (TEST_DIR, AGAINST):
+TTA = flags.DEFINE_string(
+    "tta",
+    None,
+    "with --phase=evaluate: measure, too, the mean over an image and its mirror image (flip), or"
+    " over this many views of it",
+)
+ENSEMBLE = flags.DEFINE_list(
+    "ensemble",
+    [],
+    "with --phase=evaluate: folders of other runs; measure, too, the mean of this run and these",
+)
+CALIBRATE = flags.DEFINE_boolean(
+    "calibrate",
+    False,
+    "with --phase=evaluate: find on the validation set the temperature with which probabilities say"
+    " how often they are right; predictions and exports then use it",
+)
+for _only in (TEST_DIR, AGAINST, TTA, ENSEMBLE, CALIBRATE):
     flags.register_multi_flags_validator(
         ["phase", _only.name],
-        lambda given, name=_only.name: given[name] is None or given["phase"] == "evaluate",
+        lambda given, name=_only.name: not given[name] or given["phase"] == "evaluate",
         message=f"--{_only.name} is for --phase=evaluate",
     )

@@ -4,6 +4,3 @@ import os
 
 if os.name == "nt":  # without `fcntl`, `resource` and `os.preadv`
     raise SystemExit("Thaw runs on Linux; on Windows, start it in WSL")
-
-# Figures are drawn into files alone; matplotlib refuses to be imported where this names nothing.
-os.environ["MPLBACKEND"] = "agg"

@@ -1,27 +1,38 @@
 """Sets runs side by side: what differs in flags and results, and their curves over each other.
 
 python -m lib.compare RUN RUN... [--output=FILE.png]
+
+A study stands for its runs: their mean with its interval, and for two or more, the differences in
+pairs of the same seed and fold.
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING, Any
 
 from lib.config import setting, written
 from lib.errors import UserError
 from lib.inference import command_line
 from lib.inference.command_line import Parser
 from lib.reporting.diagnostics import COLOURS, STYLES
-from lib.reporting.plots import families, new_figure, save, shown
+from lib.reporting.plots import (
+    against_epochs,
+    as_shipped,
+    families,
+    new_figure,
+    save,
+    shown,
+)
 from lib.runs import folder as run_folder
 from lib.runs.history import Epoch, phase_starts, read_history
+from lib.study import groups
 from lib.system.files import read_json
 from lib.system.progress import duration, say
+
+if TYPE_CHECKING:  # only after `command_line` matplotlib is sure to be importable
+    from matplotlib.figure import Figure
 
 _PLACES = ("workdir", "data_dir")  # flags that differ between any two runs, or say nothing
 _NONE = "-"
@@ -54,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser("lib.compare", __doc__)
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", type=command_line.path, help="folder of a run"
+        "runs", metavar="RUN", nargs="+", type=command_line.path, help="folder of a run or a study"
     )
     parser.add_argument(
         "--output", metavar="FILE.png", type=command_line.path, help="draw the curves there"
@@ -64,7 +75,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"received {given.runs[0]} alone, expected two runs or more")
     if given.output and given.output.suffix.lower() != ".png":
         parser.error(f"{setting('output', given.output)}: expected a name that ends in .png")
-    runs = load(given.runs)
+    studies = any(map(groups.is_study, given.runs))
+    runs = load(_with_runs_of_studies(given.runs) if studies else given.runs)
     if given.output:
         try:
             save(curves(runs), given.output)
@@ -74,9 +86,30 @@ def main(arguments: Sequence[str]) -> int:
                 " another file"
             ) from error
         say(f"The curves are in {given.output}\n")
+    if studies:
+        say(_groups_text(given.runs))
+        return 0
     names = ["", *(run.name for run in runs)]
     say(f"{_text([names, *flag_rows(runs)])}\n\n{_text([names, *result_rows(runs)])}")
     return 0
+
+
+def _groups_text(folders: Sequence[Path]) -> str:
+    found = [groups.group(*each) for each in zip(folders, _names(folders), strict=True)]
+    names = ["", *(each.name for each in found)]
+    tables = [[names, *groups.flag_rows(found)], [names, *groups.result_rows(found)]]
+    if rows := groups.difference_rows(found):
+        tables.append(rows)
+    return "\n\n".join(map(_text, tables))
+
+
+def _with_runs_of_studies(folders: Sequence[Path]) -> list[Path]:
+    """The folders of runs that are given or are of a study that is given."""
+    found: list[Path] = []
+    for folder in folders:
+        runs = sorted(path.parent for path in folder.glob("runs/*/history.csv"))
+        found += runs if groups.is_study(folder) else [folder]
+    return found
 
 
 def load(folders: Sequence[Path]) -> list[Finished]:
@@ -85,6 +118,16 @@ def load(folders: Sequence[Path]) -> list[Finished]:
     Raises:
         UserError: a folder holds no run, or none that has begun, or is given twice.
     """
+    named = zip(folders, _names(folders), strict=True)
+    return [_load(folder.absolute(), name) for folder, name in named]
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of paths that distinguish them.
+
+    Raises:
+        UserError: one is given twice.
+    """
     absolute = [folder.absolute() for folder in folders]
     for folder in absolute:
         if absolute.count(folder) > 1:
@@ -92,7 +135,7 @@ def load(folders: Sequence[Path]) -> list[Finished]:
     depth = 1
     while len({folder.parts[-depth:] for folder in absolute}) < len(absolute):
         depth += 1
-    return [_load(folder, "/".join(folder.parts[-depth:])) for folder in absolute]
+    return ["/".join(folder.parts[-depth:]) for folder in absolute]
 
 
 def _load(folder: Path, name: str) -> Finished:
@@ -151,7 +194,8 @@ def _phases(runs: Sequence[Finished]) -> list[str]:
     return list(dict.fromkeys(phase for run in runs for _, phase in phase_starts(run.history)))
 
 
-def curves(runs: Sequence[Finished]) -> Figure:
+@as_shipped()
+def curves(runs: Sequence[Finished]) -> "Figure":
     """Accuracy and loss of all runs against the epoch: validation bold, training thin."""
     figure = new_figure(3.9 + 0.2 * len(runs))
     panels = figure.subplots(1, 2)
@@ -165,11 +209,7 @@ def curves(runs: Sequence[Finished]) -> Figure:
                 look = {"color": colour, "linewidth": weight, "alpha": opacity, "label": label}
                 axes.plot(epochs, values, style, **look)
         axes.set_title(quantity.capitalize(), fontsize=13, loc="left")
-        axes.set_xlabel("epoch", fontsize=11)
-        axes.set_ylabel(quantity, fontsize=11)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        against_epochs(axes, quantity)
     panels[1].set_title("bold: validation, thin: training", fontsize=9, loc="right")
     handles = panels[0].get_legend_handles_labels()
     font = {"family": families(), "size": 10}

@@ -1,6 +1,7 @@
 """The configuration of a run: every choice that makes it this run and no other."""
 
 import dataclasses
+import math
 import os
 import re
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 
 from lib.errors import UserError
 
+SLICES = 4  # of a batch, where its size allows so many
 RESERVED = ("evaluate", "start")  # words that stand for something else than a phase
 
 
@@ -61,12 +63,13 @@ class Config:
 
     workdir: str = ""  # resolved to runs/<dataset> where empty
     seed: int = 0
-    threads: int = 0  # resolved to the run's own number, for a new run to all cores
+    threads: int = 0  # resolved to all cores
     plugin: tuple[str, ...] = ()
 
     dataset: str = "cats_and_dogs"
     data_dir: str = ""  # resolved to the per-user cache where empty
     dataset_url: str | None = None
+    fold: str | None = None
     bad_images: str = "stop"
     train_limit: int | None = None
     eval_limit: int | None = None
@@ -74,6 +77,7 @@ class Config:
     memory_mb: int = 1024
 
     batch_size: int = 32
+    slices: int = 0  # resolved to the run's own number, for a new run to 4 or fewer
     image_size: int = 160
     augment: str = "flip|rotate(0.2)"
 
@@ -96,6 +100,11 @@ class Config:
     log_every: int = 10
     skip_nonfinite: bool = False
     histograms: bool = False
+
+    @property
+    def slices_in_use(self) -> int:
+        """Into how many slices a batch is cut."""
+        return self.slices or math.gcd(self.batch_size, SLICES)
 
     @property
     def weights_in_use(self) -> str:
@@ -183,6 +192,24 @@ def setting(name: str, value: object = None) -> str:
     return f"--{name}" if value is None else f"--{name}={value}"
 
 
+def fold_of(text: str | None) -> tuple[int, int] | None:
+    """Which fold `--fold` names, counted from 1, and of how many; None where it names none.
+
+    Raises:
+        UserError: the text names no fold.
+    """
+    if not text:
+        return None
+    found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if not (count >= 2 and 1 <= number <= count):
+        raise UserError(
+            f"{setting('fold', text)}: expected the number of a fold and how many there are, from"
+            " 1/2 on, such as 2/5"
+        )
+    return number, count
+
+
 def require_phase_names(names: Sequence[str]) -> None:
     """Makes sure that names can be a list of phases.
 
@@ -210,6 +237,22 @@ def require_phase_names(names: Sequence[str]) -> None:
             )
         if names.count(name) > 1:
             raise UserError(f"{received}: {name!r} is given twice; give each its own name")
+
+
+def require_slices(config: Config) -> None:
+    """Makes sure that a batch can be cut into the slices that are asked for.
+
+    Raises:
+        UserError: their number is no power of two, or does not divide the batch size.
+    """
+    count, size = config.slices_in_use, config.batch_size
+    if count < 1 or count & (count - 1) or size % count:
+        largest = size & -size  # the largest power of two that divides it
+        fitting = ", ".join(str(2**i) for i in range(largest.bit_length()))
+        raise UserError(
+            f"{setting('slices', count)}: expected a power of two that divides"
+            f" {setting('batch_size', size)}: {fitting}"
+        )
 
 
 def user_cache() -> Path:
@@ -295,6 +338,7 @@ def resolved(config: Config) -> Config:
     name = Path(dataset).name
     if name == "..":  # a name of its own, and not the folder above runs/
         name = os.path.basename(os.path.realpath(dataset))
+    require_slices(config)
     return dataclasses.replace(
         config,
         dataset=dataset,
@@ -307,16 +351,16 @@ def resolved(config: Config) -> Config:
 # Where things are kept, how much of them, and how often state is written.
 HOUSEKEEPING = frozenset(
     {"workdir", "data_dir", "dataset_url", "cache_mb", "memory_mb", "bad_images", "histograms"}
-    | {"checkpoint_every", "keep_checkpoints", "log_every"}
+    | {"checkpoint_every", "keep_checkpoints", "log_every", "threads"}
 )
 
-# What may differ between two starts of one run without making it another one. The number of
-# threads changes the last bits, so it is warned of. Data, weights and plugins are compared by
-# content, not by the path they were read from; phases one by one, as those that have not begun may
-# still change. Updates may be skipped from the step on at which the run has failed.
+# What may differ between two starts of one run without making it another one. Data, weights and
+# plugins are compared by content, not by the path they were read from; phases one by one, as those
+# that have not begun may still change. Updates may be skipped from the step on at which the run has
+# failed.
 NOT_IDENTITY = (
     HOUSEKEEPING
-    | {"dataset", "weights", "from_run", "from_phase", "plugin", "threads"}
+    | {"dataset", "weights", "from_run", "from_phase", "plugin"}
     | {"skip_nonfinite", "phases"}
 )
 

@@ -65,9 +65,12 @@ def main(arguments: Sequence[str]) -> int:
     from lib.inference import formats
     from lib.inference.agreement import agreements
     from lib.inference.calls import check_calls
-    from lib.inference.trained import make_classifier, open_trained
+    from lib.inference.trained import make_classifier, open_calibrated
 
-    trained = open_trained(folder, config, saved.facts["classes"], options.checkpoint)
+    classes = saved.facts["classes"]
+    trained, temperature = open_calibrated(folder, config, classes, options.checkpoint)
+    if temperature != 1:
+        say(f"Its probabilities are calibrated, by the temperature {temperature:.3g}")
     with _in_place_of(output) as temporary:
         if options.format == "saved_model":
             with literal(temporary) as place:
@@ -102,6 +105,7 @@ def main(arguments: Sequence[str]) -> int:
             {
                 "run": str(folder.absolute()),
                 "checkpoint": trained.checkpoint.name,
+                "temperature": temperature,
                 "format": options.format,
                 "quantize": options.quantize,
                 "classes": trained.classes,

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from lib.config import expanded, setting
+from lib.config import expanded, setting, written
 from lib.errors import UserError
 from lib.inference import command_line
 from lib.inference.reading import Read, named_files, read_ahead
 from lib.inference.tables import SUFFIXES, Row, table, unfinished
+from lib.inference.views import view_count
 from lib.reporting import plots
 from lib.reporting.heatmap import overlay
 from lib.runs import folder as run_folder
@@ -44,10 +45,11 @@ def main(arguments: Sequence[str]) -> int:
         UserError: there is no such run or checkpoint, or something cannot be written.
     """
     options = _options(arguments)
-    folder = options.workdir
+    folder = options.workdir[0]
     if options.output or options.grid or options.explain is not None:
         streams.outlive_readers()
     saved = run_folder.require_saved(folder)
+    others = [_alike(each, folder, saved) for each in options.workdir[1:]]
     explanations = _explanations(options)
     table_so_far = unfinished(options.output) if options.output else None
     for file in filter(None, (options.output, options.grid)):
@@ -75,16 +77,26 @@ def main(arguments: Sequence[str]) -> int:
             paths.append(named)
         else:
             complain(str(named))
-    say(
-        f"Predicting {len(paths)} images by the {saved.config.weights_in_use} of {folder},"
-        f" {' or '.join(saved.facts['classes'])}"
-    )
+    by = f"the {saved.config.weights_in_use} of {folder}"
+    if others:
+        by = f"the mean of {len(others) + 1} runs, {folder} and others"
+    if options.tta > 1:
+        by += f", the mean of {options.tta} views of each"
+    say(f"Predicting {len(paths)} images by {by}, {' or '.join(saved.facts['classes'])}")
 
     runtime.start(saved.config.threads, saved.config.seed)
     from lib.inference.predictions import predictions
-    from lib.inference.trained import open_trained
+    from lib.inference.trained import open_calibrated
 
-    trained = open_trained(folder, saved.config, saved.facts["classes"], options.checkpoint)
+    members = []
+    for place, run in zip(options.workdir, (saved, *others), strict=True):
+        opened, temperature = open_calibrated(
+            place, run.config, saved.facts["classes"], options.checkpoint
+        )
+        members.append(opened)
+        if temperature != 1:
+            say(f"{place} is calibrated, by the temperature {temperature:.3g}")
+    trained, *more = members
     done, first = 0, []
     with contextlib.ExitStack() as stack:
         show = _terminal(paths, trained.classes)
@@ -99,7 +111,8 @@ def main(arguments: Sequence[str]) -> int:
             shown=_EXPLAINED if explanations else 0,
             limit=2 * trained.config.batch_size,
         )
-        for each in predictions(trained, _sound(reads, advance), explain=bool(explanations)):
+        explain = bool(explanations)
+        for each in predictions(trained, _sound(reads, advance), explain, more, options.tta):
             row = {
                 "file": str(each.path),
                 "class": each.name,
@@ -182,7 +195,7 @@ def _make(option: str, folder: Path) -> None:
 def _explanations(options: argparse.Namespace) -> Path | None:
     if options.explain is None:
         return None
-    return expanded(options.explain) if options.explain else options.workdir / "explanations"
+    return expanded(options.explain) if options.explain else options.workdir[0] / "explanations"
 
 
 def _require_free(targets: Sequence[Path | None], force: bool) -> None:
@@ -205,7 +218,14 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="IMAGE_OR_FOLDER",
         help="folders are searched; - reads names from standard input, one per line",
     )
-    parser.add_run()
+    parser.add_run(several=True)
+    parser.add_argument(
+        "--tta",
+        type=_views,
+        default=1,
+        metavar="flip|K",
+        help="average over an image and its mirror image, or over K views (2 to 12)",
+    )
     parser.add_argument(
         "--output", type=_table, metavar="FILE", help="write the table as .csv, .json or .jsonl"
     )
@@ -220,7 +240,40 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--force", action="store_true", help="replace files that exist already")
     # With an optional value argparse would take the image after a bare --explain for a folder.
     bare, empty = setting("explain"), setting("explain", "")
-    return parser.parse_args([empty if each == bare else each for each in arguments])
+    options = parser.parse_args([empty if each == bare else each for each in arguments])
+    runs = options.workdir
+    if len({run.absolute() for run in runs}) < len(runs):
+        parser.error(f"a {setting('workdir')} is given twice; give different runs")
+    if len(runs) > 1 and options.checkpoint not in ("best", "latest"):
+        received = setting("checkpoint", options.checkpoint)
+        parser.error(f"{received} is of one run; expected best or latest for several")
+    return options
+
+
+def _alike(folder: Path, first: Path, saved: run_folder.Saved) -> run_folder.Saved:
+    """Another run that is averaged with the first one.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    other = run_folder.require_saved(folder)
+    for name, mine, theirs in (
+        ("classes", saved.facts["classes"], other.facts["classes"]),
+        ("image_size", saved.config.image_size, other.config.image_size),
+    ):
+        if mine != theirs:
+            raise UserError(
+                f"{setting('workdir', folder)} has {name} {written(theirs)}, and {first}"
+                f" {written(mine)}: only runs that have the same can be averaged"
+            )
+    return other
+
+
+def _views(text: str) -> int:
+    try:
+        return view_count(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _table(text: str) -> Path:

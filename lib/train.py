@@ -1,16 +1,20 @@
-"""A run from its beginning to its result."""
+"""A run from its beginning to its result, and what is asked of it."""
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from lib import plugins
 from lib.config import Config, resolved, setting
-from lib.data.dataset import list_splits_of, require_outside
+from lib.data.dataset import list_splits_of, open_dataset, open_test_set, require_outside
+from lib.inference.baseline import open_baseline, require_baseline
+from lib.inference.views import view_count
+from lib.model.backbones import require_known
 from lib.runs import folder as run_folder
 from lib.system import runtime
 from lib.system.progress import bar, say
-from lib.training.parts import open_parts, require_obtainable
+from lib.training.parts import fetch_weights, open_parts
 from lib.training.stopping import StopRequest
 
 
@@ -79,7 +83,8 @@ def dry_run(config: Config) -> None:
     """
     config = resolved(config)
     config = dataclasses.replace(config, threads=config.threads or runtime.cores())
-    require_obtainable(config)
+    require_known(config)
+    fetch_weights(config)
     splits = list_splits_of(config, bar)
     runtime.start(config.threads, config.seed)
     from lib.training.dry_run import describe
@@ -88,6 +93,58 @@ def dry_run(config: Config) -> None:
     plugins.load(config.plugin)
     network = build_network(config, splits.classes, config.from_run and Path(config.from_run))
     describe(config, network, splits.classes, len(splits.train))
+
+
+def evaluate(
+    config: Config,
+    test_dir: str | None = None,
+    against: str | None = None,
+    stop: StopRequest | None = None,
+    tta: str | None = None,
+    ensemble: Sequence[str] = (),
+    calibrate: bool = False,
+) -> None:
+    """Measures a run's best checkpoint on its test set, or on another set of images.
+
+    Args:
+        config: the configuration of the run, whose folder is its `workdir`.
+        test_dir: folder of the other set; None for the run's own test set.
+        against: folder of another run, which is measured on the same images and compared.
+        stop: as for `train`.
+        tta: views of each image to average over too, "flip" or a number of them.
+        ensemble: folders of other runs to average with too.
+        calibrate: whether to find on the validation set the temperature that makes probabilities
+            say how often they are right, for predictions and exports from then on.
+
+    Raises:
+        Stopped: a signal came.
+        UserError: something that the user can correct; the message is one line.
+    """
+    folder, stop, views = Path(config.workdir), stop or StopRequest(), view_count(tta)
+    before = run_folder.require_saved(folder)
+    say(f"Evaluating {folder} on {test_dir or 'its test set'}")
+    config = run_folder.continued(folder, config, before)
+    if against:
+        require_baseline(Path(against), before)
+    for each in ensemble:
+        require_baseline(Path(each), before, "ensemble")
+    if calibrate or not test_dir:
+        dataset = open_dataset(config, bar)
+        run_folder.require_same_images(folder, before, dataset)
+        subset, validation = dataset.test, dataset.validation if calibrate else None
+    else:
+        validation = None
+    if test_dir:
+        subset = open_test_set(Path(test_dir), before.facts["classes"], config, bar)
+    run_folder.report_skipped(folder / "evaluation", subset.store.skipped)
+    baseline = against and open_baseline(Path(against), before, subset, not test_dir, bar)
+    others = [open_baseline(Path(each), before, subset, not test_dir, bar) for each in ensemble]
+
+    runtime.start(config.threads, config.seed)
+    from lib.inference.outcome import Extras, evaluate_best
+
+    extras = Extras(views, others, validation)
+    evaluate_best(folder, config, subset, test_dir, baseline, stop, extras)
 
 
 def suggest_rate(config: Config, name: str, stop: StopRequest | None = None) -> float:

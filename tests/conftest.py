@@ -45,15 +45,19 @@ def private_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def draw_images():
-    """A function that fills folders ("train/ants": 12) with noise, each class of its own tint."""
+    """A function that fills folders ("train/ants": 12) with noise, each class of its own tint.
 
-    def draw(root: Path, counts: dict[str, int]) -> Path:
+    The less of the levels is noise, the easier the classes are told apart.
+    """
+
+    def draw(root: Path, counts: dict[str, int], noise_levels: int = 160) -> Path:
         for folder, count in counts.items():
             (root / folder).mkdir(parents=True)
-            tint = np.random.default_rng(zlib.crc32(Path(folder).name.encode())).integers(0, 96, 3)
+            of_class = np.random.default_rng(zlib.crc32(Path(folder).name.encode()))
+            tint = of_class.integers(0, 256 - noise_levels, 3)
             for number in range(count):
                 noise = np.random.default_rng([zlib.crc32(folder.encode()), number])
-                pixels = noise.integers(0, 160, (40, 44, 3)) + tint
+                pixels = noise.integers(0, noise_levels, (40, 44, 3)) + tint
                 Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{number}.png")
         return root
 
@@ -66,6 +70,16 @@ def two_classes(tmp_path_factory, draw_images):
     return draw_images(
         tmp_path_factory.mktemp("two") / "insects",
         {"train/ants": 11, "train/bees": 11, "validation/ants": 10, "validation/bees": 10},
+    )
+
+
+@pytest.fixture(scope="session")
+def distinct_classes(tmp_path_factory, draw_images):
+    """As many images of two classes that even a tiny network learns to tell apart surely."""
+    return draw_images(
+        tmp_path_factory.mktemp("distinct") / "insects",
+        {"train/ants": 11, "train/bees": 11, "validation/ants": 10, "validation/bees": 10},
+        noise_levels=64,
     )
 
 
@@ -155,12 +169,12 @@ def weight_file(tmp_path_factory, shared_networks):
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory, two_classes, weight_file):
-    """The folder of a small run, trained on `two_classes` to tell these well."""
+def trained_run(tmp_path_factory, distinct_classes, weight_file):
+    """The folder of a small run, trained on `distinct_classes`."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     train = Path(__file__).parents[1] / "train.py"
     flags = {
-        "dataset": two_classes,
+        "dataset": distinct_classes,
         "weights": weight_file,
         "workdir": folder,
         "image_size": 32,
@@ -169,8 +183,6 @@ def trained_run(tmp_path_factory, two_classes, weight_file):
         "threads": 2,
         "head_epochs": 6,
         "finetune_epochs": 1,
-        # On noise a network answers a level more or less with another class where it is unsure: of
-        # a few seeds, rates and lengths, this run is surest.
         "head_learning_rate": 0.003,
         "augment": "",
         "seed": 4,

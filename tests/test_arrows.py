@@ -21,17 +21,21 @@ ARROWS = {
     "system": {"config", "errors"},
     "data": {"config", "errors", "randomness", "specs", "system"},
     "model": {"config", "errors", "specs", "system"},
+    "distribution": {"config", "errors", "system"},
     "runs": {"config", "data", "errors", "model", "system"},
     "reporting": {"config", "errors", "runs", "system"},
-    "training": {"config", "data", "errors", "model", "plugins", "randomness", "reporting", "runs"}
-    | {"specs", "system"},
+    "training": {"config", "data", "distribution", "errors", "model", "plugins", "randomness"}
+    | {"reporting", "runs", "specs", "system"},
     "inference": {"config", "data", "errors", "model", "plugins", "reporting", "runs", "system"}
     | {"training"},
     "registries": {"config", "data", "model", "training"},
-    "train": {"config", "data", "inference", "plugins", "reporting", "runs", "system", "training"},
+    "train": {"config", "data", "inference", "model", "plugins", "reporting", "runs", "system"}
+    | {"training"},
     "predict": {"config", "errors", "inference", "reporting", "runs", "system"},
     "export": {"config", "data", "errors", "inference", "runs", "system"},
-    "compare": {"config", "errors", "inference", "reporting", "runs", "system"},
+    "study": {"config", "errors", "inference", "reporting", "runs", "specs", "system"}
+    | {"training"},
+    "compare": {"config", "errors", "inference", "reporting", "runs", "study", "system"},
 }
 COMMAND_LINE = {"absl", "flags", "train"}
 

@@ -30,17 +30,17 @@ def predicted(trained_run, capsys):
 
 
 @pytest.fixture
-def ants(two_classes):
-    return sorted((two_classes / "validation" / "ants").iterdir())
+def ants(distinct_classes):
+    return sorted((distinct_classes / "validation" / "ants").iterdir())
 
 
 def test_predictions_are_those_of_the_run_to_the_last_digit(
-    predicted, trained_run, two_classes, tmp_path
+    predicted, trained_run, distinct_classes, tmp_path
 ):
-    code, _, _ = predicted(two_classes / "validation", f"--output={tmp_path / 'all.csv'}")
+    code, _, _ = predicted(distinct_classes / "validation", f"--output={tmp_path / 'all.csv'}")
     assert code == 0
     with open(tmp_path / "all.csv", newline="") as file:
-        rows = {str(Path(r["file"]).relative_to(two_classes)): r for r in csv.DictReader(file)}
+        rows = {str(Path(r["file"]).relative_to(distinct_classes)): r for r in csv.DictReader(file)}
     with open(trained_run / "predictions.csv", newline="") as file:
         tested = {row["file"]: row for row in csv.DictReader(file)}
     for name, row in tested.items():

@@ -21,7 +21,7 @@ print([keras.config.backend(), keras.config.floatx(), keras.config.epsilon(),
        keras.config.max_epochs(), tf.config.threading.get_intra_op_parallelism_threads(),
        tf.config.optimizer.get_jit()])
 """
-STATED = "['tensorflow', 'float32', 1e-07, 'channels_last', 'float32', None, 2, '']"
+STATED = "['tensorflow', 'float32', 1e-07, 'channels_last', 'float32', None, 1, '']"
 
 
 def printed(tmp_path, keras_json="{}", before="", **variables):
@@ -71,7 +71,7 @@ def test_variables_that_change_how_it_computes_are_ignored_with_a_warning(tmp_pa
     )
     assert settings == STATED
     assert warnings == [
-        "warning: KERAS_MAX_EPOCHS, ONEDNN_MAX_CPU_ISA, TF_ENABLE_ONEDNN_OPTS,"
+        "warning: KERAS_BACKEND, KERAS_MAX_EPOCHS, ONEDNN_MAX_CPU_ISA, TF_ENABLE_ONEDNN_OPTS,"
         " TF_NUM_INTRAOP_THREADS, TF_XLA_FLAGS ignored: a run does not depend on its environment"
     ]
 
@@ -99,7 +99,8 @@ def test_what_a_gpu_needs_is_kept_and_recorded(monkeypatch):
 def test_figures_do_not_depend_on_the_settings_of_a_folder_or_backend(tmp_path, rc):
     (tmp_path / "matplotlibrc").write_text(rc)
     program = (
-        "import numpy as np; from lib.reporting import plots\n"
+        "import numpy as np; from lib.inference import command_line\n"
+        "from lib.reporting import plots\n"
         "figure = plots.training_samples(np.zeros((1, 8, 8, 3), np.uint8), ['cats'])\n"
         "import hashlib; print(hashlib.sha256(plots.rendered(figure).tobytes()).hexdigest())"
     )
@@ -115,6 +116,19 @@ def test_figures_do_not_depend_on_the_settings_of_a_folder_or_backend(tmp_path, 
     ]
     assert [done.returncode for done in drawn] == [0, 0], drawn[1].stderr
     assert drawn[0].stdout == drawn[1].stdout
+
+
+def test_a_notebook_plots_as_before_after_figures_were_drawn_in_it():
+    program = (
+        "import numpy as np, lib.train, matplotlib; matplotlib.rcParams['font.size'] = 33\n"
+        "from lib.reporting import plots\n"
+        "plots.rendered(plots.training_samples(np.zeros((1, 8, 8, 3), np.uint8), ['cats']))\n"
+        "print(matplotlib.rcParams['font.size'], matplotlib.get_backend())"
+    )
+    surroundings = os.environ | {"MPLBACKEND": "svg"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("33.0 svg\n", "")
 
 
 def test_a_program_in_a_folder_that_is_not_utf_8_says_so(tmp_path):

@@ -35,6 +35,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from lib.data import levels
 from lib.data import randaugment as pool
 from lib.data.examples import Examples
 from lib.data.geometry import Geometry, affine
@@ -142,9 +143,8 @@ def grey(examples: Examples, draw: Draw, probability=0.1) -> Examples:
     """Takes the colour from images, with a probability; weights of `tf.image.rgb_to_grayscale`."""
     within("probability", probability, 0, 1)
     which = (draw(1) < probability)[:, :, tf.newaxis, tf.newaxis]
-    return examples._replace(
-        images=tf.where(which, tf.image.rgb_to_grayscale(examples.images), examples.images)
-    )
+    images = examples.images
+    return examples._replace(images=tf.where(which, levels.greys(images), images))
 
 
 @OPERATIONS.register
@@ -336,7 +336,7 @@ def _box(draws: tf.Tensor, height: int, width: int, scale, ratio):
 def _recoloured(images: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
     """Adds to brightness, and scales contrast and saturation and turns hue: float32 [n, 4]."""
     brightness, contrast, saturation, hue = tf.unstack(changes[:, tf.newaxis, tf.newaxis], axis=-1)
-    mean = _means(images)
+    mean = levels.means(images)
     images = (images - mean) * contrast[..., tf.newaxis] + mean
     images = tf.clip_by_value(images + 255.0 * brightness[..., tf.newaxis], 0.0, 255.0)
     red, green, blue = tf.unstack(images, axis=-1)
@@ -354,17 +354,6 @@ def _recoloured(images: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
     return value[..., tf.newaxis] - chroma[..., tf.newaxis] * fallen
 
 
-def _means(images: tf.Tensor) -> tf.Tensor:
-    """The mean colour of each image, float32 [n, 1, 1, 3]."""
-    count, height, width, _ = images.shape
-    # Strips on top of each other first: additions of whole rows take several numbers at once.
-    strips = max(each for each in range(1, 17) if height % each == 0)
-    rows = tf.reshape(images, [count, strips, height // strips, 3 * width])
-    rows = tf.add_n(tf.unstack(rows, axis=1))
-    total = tf.reduce_sum(tf.reshape(rows, [count, -1, 3]), axis=1)
-    return (total / (height * width))[:, tf.newaxis, tf.newaxis]
-
-
 def _pasted(images: tf.Tensor, others: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
     """Puts others in where the box, float32 [n, 4] (left, top, right, bottom; whole), says."""
     columns = tf.range(images.shape[2], dtype=tf.float32)[tf.newaxis, tf.newaxis, :]
@@ -376,19 +365,26 @@ def _pasted(images: tf.Tensor, others: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
 
 def _blurred(images: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
     """Convolves the columns, then the rows, of each image with its kernel, float32 [n, taps]."""
-    # Compiled in three parts: fused, each would be computed again for each tap of the next.
-    images = _extended(images, kernels.shape[1] // 2)
-    for axis in (2, 1):
-        images = _weighted(images, kernels, axis)
-    return images
+    # Compiled in two parts: fused, columns would be computed again for each tap of the rows.
+    return _blurred_down(_blurred_across(images, kernels), kernels)
 
 
 @_jitted
-def _extended(images: tf.Tensor, reach: int) -> tf.Tensor:
-    return tf.pad(images, [(0, 0), (reach, reach), (reach, reach), (0, 0)], "REFLECT")
+def _blurred_across(images: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
+    reach = kernels.shape[1] // 2
+    images = tf.pad(images, [(0, 0), (0, 0), (reach, reach), (0, 0)], "REFLECT")
+    return _weighted(images, kernels, axis=2)
 
 
 @_jitted
+def _blurred_down(images: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
+    # The rows near the border by themselves, so that no reflected image is written and read.
+    reach = kernels.shape[1] // 2
+    top = tf.pad(images[:, : 2 * reach], [(0, 0), (reach, 0), (0, 0), (0, 0)], "REFLECT")
+    bottom = tf.pad(images[:, -2 * reach :], [(0, 0), (0, reach), (0, 0), (0, 0)], "REFLECT")
+    return tf.concat([_weighted(part, kernels, axis=1) for part in (top, images, bottom)], axis=1)
+
+
 def _weighted(images: tf.Tensor, kernels: tf.Tensor, axis: int) -> tf.Tensor:
     """Sums along an axis, weighted by symmetric kernels; taps - 1 lines are lost."""
     reach = kernels.shape[1] // 2

@@ -84,7 +84,7 @@ class Augmentation:
             )
         except tf.errors.InvalidArgumentError as error:
             for operation in self._operations:
-                # TensorFlow tells the node in which it arose.
+                # TensorFlow names the node in which it arose.
                 if f"{operation.scope}/" in str(error):
                     raise UserError(
                         f"{setting('augment', self.text)}: {operation.spec} failed on a batch:"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.config import Config, setting, user_cache
+from lib.config import Config, fold_of, setting, user_cache
 from lib.data import cats_and_dogs, drawn, splits
 from lib.data.leaks import find_conflicts, find_leaks
 from lib.data.listing import ImageFile
@@ -124,7 +124,7 @@ def open_dataset(config: Config, progress: Progress) -> Dataset:
         leaks=tuple(find_leaks(parts, digests)),
         sha256=fingerprint((part, p.name, digests[p]) for part in parts for p in parts[part]),
         conflicts=tuple(find_conflicts(parts.values(), digests)),
-        note=listing.layout.note,
+        note="; ".join(filter(None, [listing.layout.note, _fold_note(config.fold)])),
     )
 
 
@@ -144,6 +144,8 @@ def list_splits_of(config: Config, progress: Progress) -> Splits:
         UserError: the data set cannot be obtained, or is not laid out as expected.
     """
     found = splits.split_folder(_folder(config, progress), config.seed)
+    if fold := fold_of(config.fold):
+        return splits.folded(splits.limited(found, config.train_limit, None), fold)
     return splits.limited(found, config.train_limit, config.eval_limit)
 
 
@@ -163,6 +165,15 @@ def resized(subset: Subset, config: Config, progress: Progress) -> Subset:
     """The same images at the size of another run."""
     images = [subset.store.images[row] for row in subset.rows]
     return _subset(subset.classes, images, _store(images, config, progress))
+
+
+def _fold_note(text: str | None) -> str:
+    if not (fold := fold_of(text)):
+        return ""
+    return (
+        f"Fold {fold[0]} of {fold[1]} of the training images validates and the others train; the"
+        " validation set is left out"
+    )
 
 
 def _folder(config: Config, progress: Progress) -> Path:
@@ -193,6 +204,8 @@ def _choose(
         chosen = splits.limited(
             splits.split(listing, config.seed, bad), config.train_limit, config.eval_limit
         )
+        if fold := fold_of(config.fold):
+            chosen = splits.limited(splits.folded(chosen, fold), None, config.eval_limit)
         wanted = [*chosen.train, *chosen.validation, *chosen.test]
         if store is not None and sound.issuperset(wanted):
             return chosen, store

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from lib.data import levels
 from lib.data.examples import Examples
 from lib.data.geometry import Geometry, affine, composed
 
 _GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 _BLENDED = ("brightness", "color", "contrast", "sharpness")
 NAMES = ("identity", *_GEOMETRIC, *_BLENDED, "posterize", "solarize", "autocontrast")
+
+
+_jitted = tf.function(jit_compile=True, autograph=False)
 
 
 def randaugment(draws: Sequence[tf.Tensor], examples: Examples, strength: float) -> Geometry:
@@ -68,25 +72,32 @@ def _moved(examples: Examples, choice: tf.Tensor, amount: tf.Tensor) -> Geometry
     )
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _enhanced(images: tf.Tensor, choice: tf.Tensor, sign: tf.Tensor, strength: float) -> tf.Tensor:
     """Does to each image what is chosen, if it is no geometric operation."""
+    return _chosen(images, _smoothed(images), *_statistics(images), choice, sign, strength)
 
+
+# Calls of their own: in one, XLA would compute a pixel again for each that reads it.
+
+
+@_jitted
+def _statistics(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    low, high = (levels.extreme(images, each) for each in (tf.reduce_min, tf.reduce_max))
+    return low, high, levels.greys(levels.means(images))
+
+
+@_jitted
+def _chosen(images, smoothed, low, high, mean, choice, sign, strength: float) -> tf.Tensor:
     def where(name: str, this: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:
         return tf.where((choice == NAMES.index(name))[:, None, None, None], this, otherwise)
 
-    greys = tf.image.rgb_to_grayscale(images)
     # Away from something duller by as much as the factor is above one, or towards it.
-    duller = where("color", greys, tf.zeros_like(images))
-    duller = where("contrast", tf.reduce_mean(greys, axis=(1, 2), keepdims=True), duller)
-    duller = where("sharpness", _smoothed(images), duller)
+    duller = where("color", levels.greys(images), tf.zeros_like(images))
+    duller = where("contrast", mean, duller)
+    duller = where("sharpness", smoothed, duller)
     factor = (1.0 + 0.9 * strength * sign)[:, None, None, None]
     blended = tf.clip_by_value(duller + factor * (images - duller), 0.0, 255.0)
-
     coarseness = 2.0 ** round(4 * strength)
-    low, high = (
-        reduce(images, axis=(1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max)
-    )
     stretched = tf.where(high > low, (images - low) * (255.0 / (high - low)), images)
 
     result = images
@@ -98,10 +109,13 @@ def _enhanced(images: tf.Tensor, choice: tf.Tensor, sign: tf.Tensor, strength: f
     return where("autocontrast", tf.clip_by_value(stretched, 0.0, 255.0), result)
 
 
+@_jitted
 def _smoothed(images: tf.Tensor) -> tf.Tensor:
     """Pillow's SMOOTH: the centre counts five, its eight neighbours one; the border stays."""
-    rows = images[:, :-2] + images[:, 1:-1] + images[:, 2:]
-    box = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
-    inner = (box + 4.0 * images[:, 1:-1, 1:-1]) / 13.0
-    middle = tf.concat([images[:, 1:-1, :1], inner, images[:, 1:-1, -1:]], axis=2)
-    return tf.concat([images[:, :1], middle, images[:, -1:]], axis=1)
+    count, height, width, _ = images.shape
+    lines = tf.reshape(images, [count, height, 3 * width])
+    rows = lines[:, :-2] + lines[:, 1:-1] + lines[:, 2:]
+    box = rows[:, :, :-6] + rows[:, :, 3:-3] + rows[:, :, 6:]
+    inner = (box + 4.0 * lines[:, 1:-1, 3:-3]) / 13.0
+    middle = tf.concat([lines[:, 1:-1, :3], inner, lines[:, 1:-1, -3:]], axis=2)
+    return tf.reshape(tf.concat([lines[:, :1], middle, lines[:, -1:]], axis=1), images.shape)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.config import setting
 from lib.data.layout import PARTS, Layout, class_folders, find_layout
 from lib.data.listing import ImageFile, list_classes
 from lib.errors import UserError
@@ -139,6 +140,42 @@ def split(listing: Listing, seed: int, bad: Collection[ImageFile] = ()) -> Split
         ranked["validation"] = {name: p[cuts[name] :] for name, p in whole.items()}
     classes = tuple(listing.images["train"])
     return Splits(classes, *(_mixed(list(ranked[part].values())) for part in PARTS))
+
+
+def folded(splits: Splits, fold: tuple[int, int]) -> Splits:
+    """Cross-validation: one fold of the training images validates, the others train.
+
+    The images of each class are dealt to the folds in their order, which is that of the hashes of
+    (seed, name), so that the folds of a seed are disjoint, together hold every training image, and
+    hold the same number of a class and in all, but for one image.
+
+    Args:
+        splits: of the data set; its validation set is left out, its test set stays.
+        fold: which one validates, counted from 1, and how many there are.
+
+    Raises:
+        UserError: a class has fewer training images than there are folds.
+    """
+    number, count = fold
+    by_class = [
+        [image for image in splits.train if image.label == label]
+        for label in range(len(splits.classes))
+    ]
+    others, held_back, dealt = [], [], 0
+    for name, images in zip(splits.classes, by_class, strict=True):
+        if len(images) < count:
+            raise UserError(
+                f"{setting('fold', f'{number}/{count}')}: class '{name}' has"
+                f" {_count(images)} to train on, fewer than there are folds; give"
+                f" {max(2, len(images))} folds at most, or more images"
+            )
+        # Each class goes on where the one before it ended, so that no fold gets more of all.
+        turns = [(dealt + place) % count for place in range(len(images))]
+        dealt += len(images)
+        pairs = list(zip(turns, images, strict=True))
+        held_back.append([image for turn, image in pairs if turn == number - 1])
+        others.append([image for turn, image in pairs if turn != number - 1])
+    return Splits(splits.classes, _mixed(others), _mixed(held_back), splits.test)
 
 
 def split_folder(root: Path, seed: int) -> Splits:

@@ -55,7 +55,9 @@ def open_baseline(
     return Baseline(folder, config, subset, seen)
 
 
-def require_baseline(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
+def require_baseline(
+    folder: Path, run: run_folder.Saved, flag: str = "against"
+) -> run_folder.Saved:
     """What another run's `config.json` says, with which a run is to be compared.
 
     Raises:
@@ -63,10 +65,10 @@ def require_baseline(folder: Path, run: run_folder.Saved) -> run_folder.Saved:
     """
     other = run_folder.saved(folder)
     if other is None:
-        raise UserError(f"{setting('against', folder)} holds no run; give the folder of one")
+        raise UserError(f"{setting(flag, folder)} holds no run; give the folder of one")
     if other.facts["classes"] != run.facts["classes"]:
         raise UserError(
-            f"{setting('against', folder)} has the classes {', '.join(other.facts['classes'])}, and"
+            f"{setting(flag, folder)} has the classes {', '.join(other.facts['classes'])}, and"
             f" this run {', '.join(run.facts['classes'])}: only runs of the same classes can be"
             " compared"
         )

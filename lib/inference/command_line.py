@@ -11,6 +11,9 @@ from typing import NoReturn
 from lib.errors import UserError
 from lib.system import streams
 
+# Figures are drawn into files, and matplotlib refuses to be imported where this names nothing.
+os.environ.pop("MPLBACKEND", None)
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that puts what is wrong into one line, as `train.py` does."""
@@ -20,9 +23,17 @@ class Parser(argparse.ArgumentParser):
         description = doc and doc.splitlines()[0]
         super().__init__(f"python -m {prog}", description=description, allow_abbrev=False)
 
-    def add_run(self) -> None:
-        """Adds the arguments that say which weights of which run are meant."""
-        self.add_argument("--workdir", required=True, type=path, metavar="RUN", help="of the run")
+    def add_run(self, several: bool = False) -> None:
+        """Adds the arguments that say which weights of which run are meant.
+
+        Args:
+            several: whether there may be more runs than one; then they are a list.
+        """
+        more = {"action": "append"} if several else {}
+        also = "; given several times, their probabilities are averaged" if several else ""
+        self.add_argument(
+            "--workdir", required=True, type=path, metavar="RUN", help=f"of the run{also}", **more
+        )
         self.add_argument(
             "--checkpoint",
             default="best",

@@ -116,7 +116,7 @@ def load_saved_model(folder: Path, _: Config) -> list[WayIn]:
         WayIn(
             "pictures",
             _levels,
-            lambda batch: images(images=tf.constant(batch))["probabilities"].numpy()[0],
+            lambda batch: images(pictures=tf.constant(batch))["probabilities"].numpy()[0],
         ),
         WayIn(
             "encoded",
@@ -235,7 +235,7 @@ def load_tflite(folder: Path, config: Config) -> list[WayIn]:
         "resized": lambda data: resize(decode(data), size)[np.newaxis],
     }
     return [
-        WayIn(name, prepare[name], lambda batch, run=run: run(images=batch)["probabilities"][0])
+        WayIn(name, prepare[name], lambda batch, run=run: run(pictures=batch)["probabilities"][0])
         for name, run in runners.items()
     ]
 

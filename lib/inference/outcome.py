@@ -7,19 +7,24 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
+
 from lib.config import Config, setting
 from lib.data.dataset import Subset
 from lib.errors import reason
 from lib.inference.baseline import Baseline
-from lib.inference.trained import Trained, load_trained, open_trained
+from lib.inference.calibration import CALIBRATION, HIGHEST, LOWEST, calibrated, fit_temperature
+from lib.inference.trained import Trained, averaged, load_trained, open_trained
+from lib.inference.views import viewed
 from lib.model.freezing import Row, first_trained, freeze, layer_table
 from lib.model.gradcam import make_gradcam
 from lib.model.network import weights_sha256
 from lib.reporting import diagnostics, plots
-from lib.reporting.metrics import mcnemar, metrics
+from lib.reporting.metrics import calibration, mcnemar, metrics
 from lib.reporting.report import REPORT
 from lib.reporting.result import wilson_interval, write_predictions
 from lib.runs import folder as run_folder
+from lib.runs.early_stopping import epochs_of
 from lib.runs.history import Epoch
 from lib.system import fault_points
 from lib.system.files import read_json, write_json
@@ -96,6 +101,21 @@ def finish(run: Run) -> None:
     say(f"All of it on one page: {run.folder / REPORT}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What is measured besides the best checkpoint alone.
+
+    Attributes:
+        views: how many of each image are averaged, see `lib.inference.views`; 1 for none.
+        ensemble: other runs that are averaged with this one.
+        validation: by which the probabilities are calibrated; None where they are not to be.
+    """
+
+    views: int = 1
+    ensemble: Sequence[Baseline] = ()
+    validation: Subset | None = None
+
+
 def evaluate_best(
     folder: Path,
     config: Config,
@@ -103,6 +123,7 @@ def evaluate_best(
     directory: str | None,
     baseline: Baseline | None,
     stop: StopRequest,
+    extras: Extras = Extras(),
 ) -> None:
     """Measures the best checkpoint of a run on a set, prints it and writes `evaluation.json`.
 
@@ -116,6 +137,7 @@ def evaluate_best(
         directory: where they are from; None for the test set of the run.
         baseline: another run to be compared on the same images.
         stop: whether the program was asked to end.
+        extras: what else is measured.
 
     Raises:
         Stopped: it was.
@@ -125,6 +147,10 @@ def evaluate_best(
     evaluation = evaluate_trained(best, subset, stop)
     found = {"directory": directory, "step": best.step, **summary(evaluation, subset.classes)}
     say(_sentence(directory or "Test set", evaluation, best))
+    if extras.validation:
+        found["calibration"] = _calibrate(folder, best, evaluation, extras.validation, stop)
+    averages = _averages(best, evaluation, subset, extras, stop)
+    found |= {name: _against(name, evaluation, each) for name, each in averages.items()}
     write_json(folder / "evaluation.json", found)
     for name, figure in diagnostics.figures(evaluation.of(subset), make_gradcam(best.network)):
         try:
@@ -149,8 +175,8 @@ def _compared(evaluation: Evaluation, baseline: Baseline, stop: StopRequest) -> 
     )
     if baseline.seen:
         say(
-            f"warning: {baseline.seen} of these images were used to train or to choose"
-            f" {baseline.folder}, which favours it; compare on others with {setting('test_dir')}"
+            f"warning: {_seen(baseline)}, which favours it; compare on others with"
+            f" {setting('test_dir')}"
         )
     return {
         "directory": str(baseline.folder),
@@ -161,6 +187,111 @@ def _compared(evaluation: Evaluation, baseline: Baseline, stop: StopRequest) -> 
         "seen": baseline.seen,
         "only_this_correct": test.only_first,
         "only_other_correct": test.only_second,
+        "p_value": test.p_value,
+    }
+
+
+def _seen(baseline: Baseline) -> str:
+    return f"{baseline.seen} of these images were used to train or to choose {baseline.folder}"
+
+
+def _calibrate(
+    folder: Path, best: Trained, test: Evaluation, subset: Subset, stop: StopRequest
+) -> dict[str, Any]:
+    """Finds the temperature on the validation set, keeps it, and says what it does.
+
+    What is measured with it on the set of the evaluation chose nothing.
+    """
+    validation = evaluate_trained(best, subset, stop)
+    temperature = fit_temperature(validation.probabilities, validation.labels)
+    found: dict[str, Any] = {"checkpoint": best.checkpoint.name, "temperature": temperature}
+    for name, each in (("validation", validation), ("test", test)):
+        scaled = _evaluated(each.labels, calibrated(each.probabilities, temperature))
+        found[name] = {
+            "loss": each.loss,
+            "loss_calibrated": scaled.loss,
+            "expected_calibration_error": _calibration_error(each),
+            "expected_calibration_error_calibrated": _calibration_error(scaled),
+        }
+    write_json(folder / CALIBRATION, found)
+    figures = found["test"]
+    at_its_end = (
+        " (the end of the range that is searched)"
+        if (temperature <= LOWEST * 1.001 or temperature >= HIGHEST / 1.001)
+        else ""
+    )
+    say(
+        f"Calibrated on {validation.count} validation images: temperature {temperature:.4g}"
+        f"{at_its_end}; calibration error {figures['expected_calibration_error']:.4f} raw,"
+        f" {figures['expected_calibration_error_calibrated']:.4f} calibrated; loss"
+        f" {figures['loss']:.4f} raw, {figures['loss_calibrated']:.4f} calibrated"
+    )
+    return found
+
+
+def _calibration_error(evaluation: Evaluation) -> float:
+    right = evaluation.labels == evaluation.predicted
+    return calibration(right, evaluation.probabilities.max(axis=1)).error
+
+
+def _averages(
+    best: Trained, single: Evaluation, subset: Subset, extras: Extras, stop: StopRequest
+) -> dict[str, Evaluation]:
+    """The evaluations of what is averaged: over views, and over runs."""
+    found = {}
+    of_run = single
+    if extras.views > 1:
+        of_run = found["tta"] = _over_views(best, single, subset, extras.views, stop)
+    if extras.ensemble:
+        members = [of_run]
+        for each in extras.ensemble:
+            other = open_trained(each.folder, each.config, each.subset.classes, "best")
+            alone = evaluate_trained(other, each.subset, stop)
+            say(_sentence(str(each.folder), alone, other))
+            members.append(_over_views(other, alone, each.subset, extras.views, stop))
+            if each.seen:
+                say(f"warning: {_seen(each)}, which favours the mean")
+        mean = averaged([member.probabilities for member in members])[1]
+        found["ensemble"] = _evaluated(single.labels, mean)
+    return found
+
+
+def _over_views(
+    trained: Trained, single: Evaluation, subset: Subset, views: int, stop: StopRequest
+) -> Evaluation:
+    """The mean over views of each image, of which the first is the image itself."""
+    if views == 1:
+        return single
+    others = [evaluate_trained(trained, viewed(subset, n), stop) for n in range(1, views)]
+    mean = averaged([each.probabilities for each in (single, *others)])[1]
+    return _evaluated(single.labels, mean)
+
+
+def _evaluated(labels: np.ndarray, probabilities: np.ndarray) -> Evaluation:
+    """The evaluation of probabilities, float32 [n, classes], that are no single network's."""
+    true = np.take_along_axis(probabilities, labels[:, np.newaxis].astype(int), axis=1)
+    loss = float(np.mean(-np.log(np.maximum(true.astype(np.float64), 1e-38))))
+    predicted = np.argmax(probabilities, axis=1).astype(np.int32)
+    return Evaluation(loss, labels, predicted, probabilities)
+
+
+def _against(what: str, single: Evaluation, mean: Evaluation) -> dict[str, Any]:
+    """Compares a mean with the single run on the same images."""
+    test = mcnemar(single.predicted == single.labels, mean.predicted == mean.labels)
+    interval = wilson_interval(mean.correct, mean.count)
+    name = {"tta": "Mean over views", "ensemble": "Mean over runs"}[what]
+    say(
+        f"{name}: accuracy {mean.accuracy:.4f} (95 % interval {interval[0]:.4f} to"
+        f" {interval[1]:.4f}), loss {mean.loss:.4f}; it alone is right on {test.only_second}"
+        f" images, the single run alone on {test.only_first}: p = {test.p_value:.3g} by McNemar's"
+        " exact test"
+    )
+    return {
+        "loss": mean.loss,
+        "accuracy": mean.accuracy,
+        "accuracy_interval": list(interval),
+        "only_single_correct": test.only_first,
+        "only_mean_correct": test.only_second,
         "p_value": test.p_value,
     }
 
@@ -215,8 +346,9 @@ def _timing(run: Run, evaluation_seconds: float) -> dict[str, Any]:
     # A part of the start is the first phase's already.
     total = journal.opening_seconds + sum(seconds.values())
     trained = {
-        phase: journal.epochs_of(phase) * len(run.dataset.train)
-        for phase in journal.training_seconds
+        phase.name: len(epochs_of(phase, journal.history)) * len(run.dataset.train)
+        for phase in run.config.phases
+        if phase.name in journal.training_seconds
     }
     return {
         "seconds": {"start": journal.start_seconds, **seconds, "total": total},
@@ -231,7 +363,7 @@ def _layer_tables(run: Run) -> dict[str, list[Row]]:
     """What was frozen and what was trained in each phase that the run has been through."""
     tables = {}
     for phase in run.config.phases:
-        if run.state.journal.epochs_of(phase.name):
+        if epochs_of(phase, run.state.journal.history):
             freeze(run.network, first_trained(run.network.backbone, phase))
             tables[phase.name] = layer_table(run.network)
     return tables

@@ -56,10 +56,10 @@ def of_saved_model(folder, sets, files):
             yield f"{of}: loaded({dtype} array)", lambda given=given: loaded(given)
             yield f"{of}: loaded({dtype} tensor)", lambda tensor=tensor: loaded(tensor)
             # A signature takes tensors of its own type alone, and arrays of any.
-            yield f"{of}: serving_default, {dtype}", lambda given=given: serving(images=given)
+            yield f"{of}: serving_default, {dtype}", lambda given=given: serving(pictures=given)
         tensor = tf.constant(batch)
         yield f"{of}: serving_default, tensor", lambda tensor=tensor: serving(tensor)
-        yield f"{of}: images", lambda tensor=tensor: images(images=tensor)
+        yield f"{of}: pictures", lambda tensor=tensor: images(pictures=tensor)
         yield f"{of}: loaded, one image", lambda batch=batch: each(loaded, batch)
         yield f"{of}: TFSMLayer", lambda batch=batch: layer(batch)
         yield f"{of}: TFSMLayer, float32", lambda batch=batch: layer(batch.astype("float32"))
@@ -80,7 +80,7 @@ def of_tflite(folder, sets, files):
                 if name == "pictures" or of == "ready":
                     yield (
                         f"{of}: {kind}, signature {name}",
-                        lambda run=run, batch=batch: each(lambda one: run(images=one), batch),
+                        lambda run=run, batch=batch: each(lambda one: run(pictures=one), batch),
                     )
         by_hand = Interpreter(path)
         for of, batch in sets.items():

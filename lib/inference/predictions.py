@@ -1,16 +1,17 @@
 """Predictions of a trained run for images, one after the other, in bounded memory."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from lib.inference.reading import Read
-from lib.inference.trained import Trained, make_classifier
+from lib.inference.trained import Trained, make_classifier, make_ensemble
 from lib.model.gradcam import make_gradcam
 from lib.system.prefetching import prefetched
+from lib.system.runtime import threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,21 +38,33 @@ class Prediction:
         return self.read.path
 
 
-def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Iterator[Prediction]:
+def predictions(
+    trained: Trained,
+    reads: Iterator[Read],
+    explain: bool,
+    others: Sequence[Trained] = (),
+    views: int = 1,
+) -> Iterator[Prediction]:
     """Predicts images, batch by batch, in their order.
 
     Args:
         trained: the run.
         reads: the images; none has a fault.
         explain: whether it is to be shown where the classes were seen.
+        others: more runs, of the same classes and image size, whose probabilities are averaged with
+            those of the first.
+        views: how many of each image are averaged, see `lib.inference.views`.
     """
-    classify = make_classifier(trained)
-    gradcam = make_gradcam(trained.network) if explain else None
+    members = [trained, *others]
+    averages = others or views > 1
+    classify = make_ensemble(members, views) if averages else make_classifier(trained)
+    heats = [make_gradcam(each.network) for each in members] if explain else []
 
     def predicted(batch: list[Read]) -> list[Prediction]:
         pixels = np.stack([read.pixels for read in batch])
         likeliest, probabilities = classify(pixels)
-        heat = gradcam(pixels, likeliest) if gradcam else [None] * len(batch)
+        found = [gradcam(pixels, likeliest) for gradcam in heats]
+        heat = np.mean(found, axis=0) if found else [None] * len(batch)
         return [
             Prediction(
                 read=read,
@@ -64,5 +77,5 @@ def predictions(trained: Trained, reads: Iterator[Read], explain: bool) -> Itera
         ]
 
     batches = iter(lambda: list(islice(reads, trained.config.batch_size)), [])
-    for batch in prefetched(predicted, batches):
+    for batch in prefetched(predicted, batches, threads=max(2, threads())):
         yield from batch

@@ -338,7 +338,7 @@ def _bmp(data: tf.Tensor) -> _Contents:
     compression = tf.where(small, 0, _number(data, 30, 4, "<"))
     colours = tf.where(small, 0, _number(data, 46, 4, "<"))
     masks = tf.stack([_number(data, 54 + 4 * i, 4, "<") for i in range(4)])
-    # In short headers, and with 16 bits, no alpha is told of.
+    # In short headers, and with 16 bits, no alpha is declared.
     masks *= tf.where((header < 56) | (bits == 16), [1, 1, 1, 0], [1, 1, 1, 1])
     masks = tf.where((bits == 32) & tf.reduce_all(masks == 0), _MASKS_OF_32[-1], masks)
     usual = tf.where(bits == 16, _MASKS_OF_16[1], _MASKS_OF_32[0])
@@ -432,10 +432,10 @@ def _webp(data: tf.Tensor) -> _Contents:
 
 def _first_of(*cases: tuple[tf.Tensor, tf.Tensor | str]) -> tf.Tensor:
     """What belongs to the first condition that holds; an empty string if none does."""
-    told = tf.constant("")
+    found = tf.constant("")
     for holds, what in reversed(cases):
-        told = tf.where(holds, what, told)
-    return told
+        found = tf.where(holds, what, found)
+    return found
 
 
 def _on_white(image: tf.Tensor) -> tf.Tensor:
@@ -462,8 +462,8 @@ def _orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
 
 def _exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The orientation that an EXIF block tells, int32, 0 if none; and what is wrong with it."""
-    told = tf.strings.length(exif) >= 8
+    """The orientation that an EXIF block states, int32, 0 if none; and what is wrong with it."""
+    present = tf.strings.length(exif) >= 8
     for _ in range(2):
         exif = tf.where(_at(exif, 0, b"Exif\0\0"), _part(exif, 6), exif)
     little, big = _at(exif, 0, b"II*\0"), _at(exif, 0, b"MM\0*")
@@ -498,7 +498,7 @@ def _exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             "EXIF with an orientation of an unusual kind",
         ),
     )
-    return tf.where(told, orientation, 0), tf.where(told, problem, "")
+    return tf.where(present, orientation, 0), tf.where(present, problem, "")
 
 
 def _unpacked(text: tf.Tensor, packed: tf.Tensor) -> tf.Tensor:

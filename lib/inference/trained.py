@@ -11,6 +11,8 @@ import tensorflow as tf
 from lib import plugins
 from lib.config import Config, expanded, setting
 from lib.errors import UserError
+from lib.inference.calibration import temperature_of
+from lib.inference.views import view
 from lib.model.architecture import build_backbone, open_kept, refresh
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze
@@ -57,6 +59,21 @@ class Trained:
         So an image gets the same logits as in the evaluations of that phase, to the last bit.
         """
         return cut(self.network, self.trained_from, self.config.engine, self.config.threads)
+
+
+def open_calibrated(
+    folder: Path, config: Config, classes: Sequence[str], checkpoint: str
+) -> tuple[Trained, float]:
+    """Opens a run as `open_trained` does, and divides its logits by the run's temperature, if any.
+
+    Returns:
+        The run, whose head gives the logits so divided, and the temperature; 1 for none.
+    """
+    trained = open_trained(folder, config, classes, checkpoint)
+    temperature = temperature_of(folder, trained.checkpoint)
+    for weights in (trained.network.head.kernel, trained.network.head.bias):
+        weights.assign(weights / temperature)
+    return trained, temperature
 
 
 def open_trained(folder: Path, config: Config, classes: Sequence[str], checkpoint: str) -> Trained:
@@ -152,13 +169,44 @@ def _found(folder: Path, config: Config, checkpoint: str) -> Path:
     )
 
 
-def make_classifier(trained: Trained) -> Classifier:
-    """Builds the function that classifies images, as evaluations do to the last bit."""
+def make_classifier(trained: Trained, views: int = 1) -> Classifier:
+    """Builds the function that classifies images, as evaluations do to the last bit.
+
+    Args:
+        trained: the run.
+        views: how many of each image are averaged, see `lib.inference.views`.
+    """
     engine = trained.engine()
     step = make_evaluation_step(engine, trained.network)
 
     def classify(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        features = engine.prefix(filled_up(images, trained.config.batch_size))
-        return answers(step(features)[: len(images)])
+        found = []
+        for number in range(views):
+            seen = filled_up(view(images, number), trained.config.batch_size)
+            found.append(answers(step(engine.prefix(seen))[: len(images)]))
+        return found[0] if views == 1 else averaged([each for _, each in found])
 
     return classify
+
+
+def make_ensemble(members: Sequence[Trained], views: int = 1) -> Classifier:
+    """Builds the function that classifies images by the mean of several runs.
+
+    Args:
+        members: the runs, of the same classes and image size.
+        views: see `make_classifier`.
+    """
+    classifiers = [make_classifier(member, views) for member in members]
+    if len(classifiers) == 1:
+        return classifiers[0]
+    return lambda images: averaged([classify(images)[1] for classify in classifiers])
+
+
+def averaged(probabilities: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Likeliest classes, int32 [n], and probabilities, float32 [n, classes], of a mean of several.
+
+    The sum is taken in double precision and in the order given.
+    """
+    mean = np.mean([each.astype(np.float64) for each in probabilities], axis=0)
+    # Of two classes the second is the likeliest where it has more than a half, as for one network.
+    return np.argmax(mean, axis=1).astype(np.int32), mean.astype(np.float32)

@@ -22,6 +22,7 @@ from lib.reporting.plots import (
     BLUE,
     GREY,
     VERMILLION,
+    as_shipped,
     confusion,
     draw_image,
     families,
@@ -69,6 +70,7 @@ def figures(predictions: Predictions, explain: Explain) -> Iterator[tuple[str, F
         yield name, gallery(title, images, heatmaps, *predictions.words(positions))
 
 
+@as_shipped()
 def roc(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure | None:
     """The ROC curve and its upper left corner enlarged, where good classifiers differ.
 
@@ -95,6 +97,7 @@ def roc(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -
     return figure
 
 
+@as_shipped()
 def precision_recall(
     labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> Figure | None:
@@ -117,6 +120,7 @@ def precision_recall(
     return figure
 
 
+@as_shipped()
 def reliability(labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
     """The reliability diagram: how often predictions of some confidence are right, and how many.
 
@@ -154,6 +158,7 @@ def reliability(labels: np.ndarray, predicted: np.ndarray, probabilities: np.nda
     return figure
 
 
+@as_shipped()
 def gallery(
     title: str,
     images: np.ndarray,

@@ -1,11 +1,13 @@
 """The figures of a run, for its folder, for TensorBoard and for a paper.
 
-Figures are made with matplotlib's objects alone (no pyplot), so nothing is shared between threads.
+Figures are made with matplotlib's objects alone, no pyplot, whose state is the program's around.
 They are 800 pixels wide, the width of a README, and saved at twice that for sharp screens.
 """
 
+import contextlib
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,8 +23,6 @@ from PIL import Image
 from lib.reporting.predictions import percent
 from lib.runs.history import Epoch, phase_starts
 from lib.system.atomic import replacing
-
-matplotlib.rcdefaults()  # and not what a `matplotlibrc` of this folder or user says
 
 WIDTH = 8.0  # inches
 DPI = 100
@@ -45,6 +45,21 @@ _OTHER_FONTS = (
 _NO_NUMBERS_ABOVE = 20  # classes: beyond, the numbers of a confusion matrix are too small to read.
 
 
+_DRAWING = threading.RLock()
+
+
+@contextlib.contextmanager
+def as_shipped() -> Iterator[None]:
+    """Draws as matplotlib comes, whatever a `matplotlibrc` or the program around it says.
+
+    The settings of matplotlib are the whole process's, so one thread draws at a time.
+    """
+    with _DRAWING, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@as_shipped()
 def training_samples(images: np.ndarray, names: Sequence[str]) -> Figure:
     """A grid of training images with their classes.
 
@@ -59,6 +74,7 @@ def training_samples(images: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
+@as_shipped()
 def augmentation(
     images: np.ndarray, targets: np.ndarray, classes: Sequence[str], operations: str
 ) -> Figure:
@@ -91,6 +107,7 @@ def _target_words(target: np.ndarray, classes: Sequence[str], room: int) -> str:
     return ", ".join(words[:2]) + (", …" if len(words) > 2 else "")
 
 
+@as_shipped()
 def curves(history: Sequence[Epoch]) -> Figure:
     """Accuracy and loss of training and validation against the epoch, over all phases.
 
@@ -121,16 +138,22 @@ def curves(history: Sequence[Epoch]) -> Figure:
             axes.axvline(epoch, color=GREY, linestyle=":", linewidth=1.5)
             above = {"transform": axes.get_xaxis_transform(), "ha": "left", "va": "bottom"}
             axes.text(epoch, 1.01, phase, color=GREY, fontsize=10, **above)
-        axes.set_xlabel("epoch", fontsize=11)
-        axes.set_ylabel(quantity, fontsize=11)
         axes.set_xlim(-0.5, max([1, *epochs]) + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        against_epochs(axes, quantity)
         axes.legend(fontsize=10, loc="best", framealpha=0.9)
     return figure
 
 
+def against_epochs(axes: Axes, quantity: str) -> None:
+    """Labels the axes of curves of a quantity over epochs, which are whole numbers."""
+    axes.set_xlabel("epoch", fontsize=11)
+    axes.set_ylabel(quantity, fontsize=11)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+@as_shipped()
 def rate_test(rates: np.ndarray, losses: np.ndarray, suggestion: float) -> Figure:
     """The loss against a rising learning rate, the suggested one marked.
 
@@ -159,6 +182,7 @@ def _span(losses: np.ndarray) -> tuple[float, float]:
     return low - room, first + 5 * room
 
 
+@as_shipped()
 def prediction_grid(
     images: np.ndarray,
     true_names: Sequence[str],
@@ -196,6 +220,7 @@ def prediction_grid(
     return figure
 
 
+@as_shipped()
 def classified(
     images: np.ndarray, names: Sequence[str], probabilities: Sequence[float], total: int
 ) -> Figure:
@@ -217,6 +242,7 @@ def classified(
     return figure
 
 
+@as_shipped()
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """The confusion matrix: a row per true class, a column per predicted one.
 
@@ -268,6 +294,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
+@as_shipped()
 def rendered(figure: Figure) -> Image.Image:
     """Draws the figure at twice its size, 1600 pixels wide, for sharp screens."""
     figure.set_dpi(2 * DPI)

@@ -4,7 +4,7 @@ import base64
 import io
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from lib.reporting.layer_table import Row
 from lib.reporting.metrics import calibration, precision_recall_curve, roc_curve
 from lib.reporting.predictions import Explain, Predictions, percent
 from lib.reporting.svg import Series, line_chart
+from lib.reporting.web import page
+from lib.reporting.web import safe as _safe
+from lib.reporting.web import section as _section
+from lib.reporting.web import table as _table
 from lib.runs.history import Epoch, phase_starts
 from lib.system.progress import duration
 
 REPORT = "report.html"
 _GALLERY = 12  # images in each gallery
 _MATRIX_CLASSES = 20  # up to so many, the confusion matrix is shown whole
-_STYLE = Path(__file__).with_suffix(".css")
 
 
 def html(
@@ -77,16 +80,7 @@ def html(
         _section("Speed", _speed(result)),
         _section("How to reproduce it", _reproduce(run, result)),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE.read_text()}</style></head><body>"
-        f"{''.join(sections)}</body></html>\n"
-    )
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{title}</h2>{body}</section>"
+    return page(title, sections)
 
 
 def _curves(history: Sequence[Epoch]) -> str:
@@ -288,14 +282,6 @@ def _reproduce(run: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = True) -> str:
-    """A table; all but the first column are numbers, which stand to the right."""
-    titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    style = ' class="numbers"' if numbers else ""
-    return f'<div class="wide"><table{style}><tr>{titles}</tr>{body}</table></div>'
-
-
 def _title(name: str) -> str:
     words = {"roc": "ROC", "pr": "PR", "auc": "AUC", "f1": "F1"}
     return " ".join(words.get(word, word) for word in name.split("_"))
@@ -303,11 +289,6 @@ def _title(name: str) -> str:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None or math.isnan(value) else f"{value:.4f}"
-
-
-def _safe(text: str) -> str:
-    """Text for HTML; the odd byte of a file name, which UTF-8 cannot hold, escaped."""
-    return escape(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _jpeg(pixels: np.ndarray) -> str:

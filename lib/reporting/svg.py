@@ -25,6 +25,7 @@ class Series(NamedTuple):
         x: where the points are.
         y: likewise; a point that is not finite is left out.
         dots: whether the points are marked.
+        notes: what is shown with each point, in place of the name and its numbers.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Series(NamedTuple):
     x: Sequence[float]
     y: Sequence[float]
     dots: bool = True
+    notes: Sequence[str] = ()
 
 
 def line_chart(
@@ -41,6 +43,7 @@ def line_chart(
     x_range: tuple[float, float],
     y_range: tuple[float, float] | None = None,
     marks: Sequence[tuple[float, str]] = (),
+    x_ticks: Sequence[tuple[float, str]] | None = None,
 ) -> str:
     """Draws lines over one another.
 
@@ -51,6 +54,7 @@ def line_chart(
         x_range: what the horizontal axis spans.
         y_range: likewise; by default the finite values and a little more.
         marks: vertical lines at some x, and their labels.
+        x_ticks: where the horizontal axis is labelled, and how; by default by its numbers.
 
     Returns:
         An `<svg>` element as wide as its container.
@@ -74,10 +78,12 @@ def line_chart(
         y = down(tick)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{right}"/>')
         parts.append(_text(_LEFT - 7, y + 4, f"{tick:.5g}", "end"))
-    for tick in _ticks(x_range, 8, whole):
+    if x_ticks is None:
+        x_ticks = [(tick, f"{tick:.5g}") for tick in _ticks(x_range, 8, whole)]
+    for tick, label in x_ticks:
         x = across(tick)
         parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/>')
-        parts.append(_text(x, bottom + 17, f"{tick:.5g}", "middle"))
+        parts.append(_text(x, bottom + 17, label, "middle"))
     parts.append(_text((_LEFT + right) / 2, _HEIGHT - 8, x_label, "middle"))
     for number, (place, label) in enumerate(marks):
         x = across(place)
@@ -87,18 +93,20 @@ def line_chart(
         height = bottom - 8 - 14 * (number % 4)
         parts.append(_text(x - 5 if side == "end" else x + 5, height, label, side))
     for each in series:
+        notes = each.notes or [
+            f"{each.name}, {x_label} {x:g}: {y:.4f}" for x, y in zip(each.x, each.y, strict=True)
+        ]
         points = [
-            (across(x), down(y), x, y)
-            for x, y in zip(each.x, each.y, strict=True)
+            (across(x), down(y), note)
+            for x, y, note in zip(each.x, each.y, notes, strict=True)
             if math.isfinite(y)
         ]
         line = " ".join(f"{left:.1f},{top:.1f}" for left, top, *_ in points)
         parts.append(f'<polyline class="{escape(each.style)}" points="{line}"/>')
-        for left, top, x, y in points if each.dots else []:
-            note = escape(f"{each.name}, {x_label} {x:g}: {y:.4f}")
+        for left, top, note in points if each.dots else []:
             parts.append(
                 f'<circle class="{escape(each.style)}" cx="{left:.1f}" cy="{top:.1f}" r="3.2">'
-                f"<title>{note}</title></circle>"
+                f"<title>{escape(note)}</title></circle>"
             )
     label = escape(f"{title}: {', '.join(each.name for each in series)}", quote=True)
     return (

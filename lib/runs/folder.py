@@ -24,22 +24,24 @@ CONFIG = "config.json"
 _LOCK = ".lock"
 _SKIPPED = "skipped.csv"
 _IMAGES = "images.csv"
-_LEAKS = "leaks.csv"
+LEAKS = "leaks.csv"
 _CONFLICTS = "conflicts.csv"
 _PAIRS_SAID = 10  # of each kind; the files have all of them
 # What may be there before a run has begun: a start that was killed may have left it.
-_BEFORE_CONFIG = {_LOCK, _SKIPPED, _LEAKS, _CONFLICTS, _IMAGES, "find_rate", "backbone.json"}
+_BEFORE_CONFIG = {_LOCK, _SKIPPED, LEAKS, _CONFLICTS, _IMAGES, "find_rate", "backbone.json"}
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Makes the folder where it is missing, and holds it for this process.
 
-    The lock is the system's, so that it ends with the process, however that ends.
+    The lock is the system's, so that it ends with the process, however that ends. Where an error
+    comes before there is a run, what was made here goes again.
 
     Raises:
         UserError: the folder cannot be made or written, holds something else, or is in use.
     """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     with _lock_file(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +56,20 @@ def locked(folder: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         fault_points.point("locked")
-        yield
+        try:
+            yield
+        except BaseException:
+            if not (folder / CONFIG).exists():
+                (folder / _LOCK).unlink(missing_ok=True)
+                _remove_empty(made)
+            raise
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Removes folders, the innermost first, up to one that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _lock_file(folder: Path):
@@ -103,7 +118,8 @@ class Saved:
 def saved(folder: Path) -> Saved | None:
     """Reads `config.json`; None for a new run.
 
-    A flag that was added after the run began has its default.
+    A flag that was added after the run began has its default; batches were not cut before it could
+    be said.
 
     Raises:
         UserError: the file is damaged, or of a version with other flags.
@@ -119,7 +135,8 @@ def saved(folder: Path) -> Saved | None:
             f" another {setting('workdir')}"
         ) from error
     try:
-        return dataclasses.replace(found, flags=Config.from_json(found.flags).to_json())
+        flags = {"slices": 1} | found.flags
+        return dataclasses.replace(found, flags=Config.from_json(flags).to_json())
     except (ValueError, TypeError) as error:
         what = f"{folder / CONFIG} has flags of another version ({error})"
         raise of_another_version(what, found.made_by) from error
@@ -161,8 +178,8 @@ def require_saved(folder: Path) -> Saved:
 def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     """The configuration to go on with: that asked for, if it is that of the run in the folder.
 
-    The number of threads is the run's own where none is asked for. Results depend on it, and on
-    machine and packages, in their last bits, so a change of these is a warning.
+    The number of slices is the run's own where none is asked for. Results depend on machine and
+    packages in their last bits, so a change of these is a warning.
 
     Args:
         folder: of the run.
@@ -172,13 +189,13 @@ def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     Raises:
         UserError: another run lives in the folder.
     """
+    config = dataclasses.replace(config, threads=config.threads or cores())
     if before is None:
-        return dataclasses.replace(config, threads=config.threads or cores())
-    config = dataclasses.replace(config, threads=config.threads or before.flags["threads"])
+        return dataclasses.replace(config, slices=config.slices_in_use)
+    config = dataclasses.replace(config, slices=config.slices or before.flags["slices"])
     # Phases may change until they begin; the checkpoint says which have.
     require_same(folder, before.flags, config.to_json())
-    now = provenance() | {"threads": config.threads}
-    then = before.made_by | {"threads": before.flags["threads"]}
+    now, then = provenance(), before.made_by
     changes = [
         f"{name} {then.get(name)}, now {now[name]}"
         for name in sorted(now.keys() - {"commit"})
@@ -288,7 +305,7 @@ def report_findings(folder: Path, dataset: Dataset) -> None:
             f"{store.cached} of {len(store.images)} images are kept decoded on disk, as many as"
             f" {setting('cache_mb')} and the free space allow; the others are decoded each time"
         )
-    _report_pairs(folder / _LEAKS, dataset.leaks, "in different splits")
+    _report_pairs(folder / LEAKS, dataset.leaks, "in different splits")
     _report_pairs(folder / _CONFLICTS, dataset.conflicts, "in different classes")
     if dataset.skipped:  # Else a list stays: that these are the run's images is not known yet.
         report_skipped(folder, dataset.skipped)

@@ -36,10 +36,6 @@ class Journal:
         """How many epochs are finished."""
         return max(0, len(self.history) - 1)
 
-    def epochs_of(self, phase: str) -> int:
-        """How many epochs of a phase are finished."""
-        return sum(row.phase == phase for row in self.history)
-
     def spend(self, phase: str, seconds: float, training: bool) -> None:
         """Adds time to a phase, and to its unfinished epoch if it was spent on training."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds

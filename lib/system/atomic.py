@@ -1,6 +1,7 @@
 """Atomic writing: a file is either the old one or the new one, never half of each."""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -8,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lib.system import fault_points
+
+# What the system answers where there is no room, or no right, to write.
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.partial(\..*)?")
 _NAME_BYTES = 255  # that file systems take, at most

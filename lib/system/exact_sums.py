@@ -1,9 +1,12 @@
-"""Sums of gradients in one order, so that equal runs have equal bits.
+"""Sums in one order, so that equal runs have equal bits.
 
 TensorFlow's tape sums the gradients of a tensor that is used several times by the operation AddN.
 By its source it adds into an input whose buffer nobody else holds at that moment, and begins the
 sum with that one. Who holds a buffer depends on timing, and with three terms or more so does the
 rounding; `enable_op_determinism` does not change that. The sum of two is the same in either order.
+
+Grappler's arithmetic optimisation makes an AddN of four terms of `(a + b) + (c + d)`, in the
+forward pass as well, after a function was traced and could be looked at.
 """
 
 import tensorflow as tf
@@ -16,8 +19,12 @@ from lib.errors import UserError
 
 
 def install() -> None:
-    """Makes every tape of this process sum three terms and more in the order of their making."""
+    """Makes this process sum three terms and more in the order of their making.
+
+    It is the tape that does so with gradients; sums that are written out stay as they are written.
+    """
     pywrap_tfe.TFE_Py_RegisterVSpace(_VSPACE)
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
 def _aggregate(gradients: list) -> tf.Tensor | tf.IndexedSlices:
@@ -27,7 +34,7 @@ def _aggregate(gradients: list) -> tf.Tensor | tf.IndexedSlices:
         for each in gradients
     ):
         return backprop._aggregate_grads(gradients)
-    # Not (a + b) + c, which Grappler's arithmetic optimisation would rewrite into AddN.
+    # Not (a + b) + c: it would be an AddN again wherever Grappler's optimisation were on.
     return tf.reduce_sum(tf.stack(gradients), axis=0)
 
 

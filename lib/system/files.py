@@ -48,6 +48,11 @@ def write_json(path: Path, mapping: Mapping[str, Any]) -> None:
     """
     text = json.dumps(mapping, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # What UTF-8 cannot hold (the odd byte of a file name) becomes \udcxx, an escape JSON knows.
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text in UTF-8, the odd byte of a file name escaped."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 

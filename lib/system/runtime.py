@@ -44,8 +44,8 @@ def start(threads: int, seed: int) -> None:
     """Imports and configures TensorFlow; to be called before anything else imports it.
 
     Args:
-        threads: threads inside an operation, and operations at a time. Sums are split by it, so
-            results depend on it in their last bits.
+        threads: operations at a time. Each is on one thread: within an operation sums would be
+            split by the number of threads, and the last bits of results depend on it.
         seed: of Keras' initializers, for a backbone without pretrained weights.
 
     Raises:
@@ -70,7 +70,7 @@ def start(threads: int, seed: int) -> None:
         keras.config.set_dtype_policy("float32")
         tf.get_logger().setLevel("ERROR")
         try:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_intra_op_parallelism_threads(1)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         except RuntimeError as error:
             raise UserError(
@@ -80,6 +80,13 @@ def start(threads: int, seed: int) -> None:
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
         tf.config.list_logical_devices()  # complains on stderr of any driver it does not find
+
+
+def threads() -> int:
+    """With how many threads TensorFlow was started."""
+    import tensorflow as tf
+
+    return tf.config.threading.get_inter_op_parallelism_threads()
 
 
 def _require_utf8(program: Path) -> None:
@@ -103,7 +110,7 @@ def state_surroundings() -> None:
     left_out = [
         name
         for name in sorted(os.environ)
-        if name.startswith(_OF_ARITHMETIC) and name not in _SET_HERE
+        if name.startswith(_OF_ARITHMETIC) and os.environ[name] != _SET_HERE.get(name)
     ]
     for name in left_out:
         del os.environ[name]

@@ -32,11 +32,6 @@ class Averages(tf.Module):
         self._decay = decay
         self.averages = [tf.Variable(_value(each), trainable=False) for each in variables]
 
-    def start(self) -> None:
-        """Begins again, with the variables as they are now."""
-        for average, variable in self._pairs():
-            average.assign(_value(variable))
-
     def update(self) -> None:
         """Moves the averages towards the variables; to be called after the optimizer's update."""
         for average, variable in self._pairs():

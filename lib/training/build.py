@@ -12,12 +12,12 @@ import tensorflow as tf
 from lib.config import Config, Phase
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
+from lib.distribution import slices
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
 from lib.model.network import Network
 from lib.runs.checkpoints import TracedCheckpoint, load_checkpoint
 from lib.runs.folder import of_another_version
-from lib.system.exact_sums import require_exact_sums
 from lib.training.averages import Averages
 from lib.training.clock import Clock
 from lib.training.feed import EvaluationFeed, TrainingFeed
@@ -26,12 +26,13 @@ from lib.training.optimizers import Rate, build_optimizer, layer_scales, make_sc
 from lib.training.run import Run
 from lib.training.steps import (
     EvaluationStep,
-    GradientStep,
     Learner,
-    TrainStep,
+    SliceStep,
+    UpdateStep,
     make_evaluation_step,
-    make_gradient_step,
-    make_train_step,
+    make_slice_step,
+    make_update_step,
+    trace_slice,
 )
 from lib.training.views import ViewFeed
 
@@ -50,8 +51,9 @@ class BuiltPhase:
         learner: its network, variables and optimizer.
         training: batches by step number.
         validation: the batches of the validation set.
-        train_step: takes a step.
-        gradient_step: looks ahead at the gradients of a step.
+        graph: what computes a slice.
+        slice_step: computes this worker's slices of a batch.
+        update_step: takes the step that the slices of all have come to.
         evaluation_step: features to logits.
         parts: what a checkpoint holds, by name: all that the next step needs.
         checkpoint: writes them.
@@ -65,8 +67,9 @@ class BuiltPhase:
     learner: Learner
     training: TrainingFeed | ViewFeed
     validation: EvaluationFeed
-    train_step: TrainStep
-    gradient_step: GradientStep
+    graph: tf.Graph
+    slice_step: SliceStep
+    update_step: UpdateStep
     evaluation_step: EvaluationStep
     parts: Mapping[str, Any]
     checkpoint: TracedCheckpoint
@@ -139,7 +142,13 @@ def build_learner(
         dropout=config.dropout,
         seed=config.seed,
         patience=MOST_SKIPPED if config.skip_nonfinite else 1,
+        slices=slices_of(config),
     )
+
+
+def slices_of(config: Config) -> slices.Slices:
+    """The slices of a batch that are computed here."""
+    return slices.cut(config.batch_size, config.slices_in_use)
 
 
 def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | None:
@@ -155,7 +164,9 @@ def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | 
 def build_feed(config: Config, dataset: Dataset, engine: Engine) -> TrainingFeed:
     """The batches of training, augmented, at the cut of the network."""
     augmentation = Augmentation(config.augment, config.seed)
-    return TrainingFeed(dataset.train, engine, config.batch_size, config.seed, augmentation)
+    return TrainingFeed(
+        dataset.train, engine, config.batch_size, config.seed, augmentation, slices_of(config)
+    )
 
 
 def build_phase(run: Run, phase: Phase) -> BuiltPhase:
@@ -169,8 +180,8 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     epochs_before, first_step = state.journal.began(phase.name)
     schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
     learner = build_learner(config, phase, network, schedule, weights_of_classes(config, dataset))
-    train_step = make_train_step(learner, state)
-    require_exact_sums(train_step.get_concrete_function())
+    update_step = make_update_step(learner, state)
+    of_slice = trace_slice(learner)
     training = build_feed(config, dataset, learner.engine)
     if phase.views:
         training = ViewFeed(
@@ -189,8 +200,9 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
         validation=EvaluationFeed(
             dataset.validation, learner.engine, config.batch_size, config.memory_mb
         ),
-        train_step=train_step,
-        gradient_step=make_gradient_step(learner),
+        graph=of_slice.graph,
+        slice_step=make_slice_step(learner, of_slice),
+        update_step=update_step,
         evaluation_step=make_evaluation_step(learner.engine, network),
         parts=parts,
         checkpoint=TracedCheckpoint(**parts),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from lib.config import Config, Phase
 from lib.data.augmentation import Augmentation
@@ -19,7 +18,7 @@ from lib.model.network import Network
 from lib.reporting.layer_table import as_text
 from lib.runs.state import State
 from lib.system.progress import say
-from lib.training.build import build_learner
+from lib.training.build import build_learner, slices_of
 from lib.training.feed import TrainingFeed
 from lib.training.optimizers import make_schedule
 from lib.training.steps import make_train_step
@@ -130,10 +129,11 @@ def _seconds_per_epoch(
         config.batch_size,
         config.seed,
         Augmentation(config.augment, config.seed),
+        slices_of(config),
     )
     ended: list[float] = []
     for number, batch in enumerate(feed.batches(0, _FIRST + _TIMED + _AHEAD)):
-        float(step(*batch, tf.constant(number, tf.int64))["loss"])
+        float(step(batch, number)["loss"])
         ended.append(time.monotonic())
         if number == _FIRST + _TIMED or (number > _FIRST and ended[-1] - ended[0] > _ENOUGH):
             break

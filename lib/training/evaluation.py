@@ -8,7 +8,9 @@ from lib.data.dataset import Subset
 from lib.data.examples import one_hot_targets
 from lib.reporting.predictions import Predictions
 from lib.system import fault_points
+from lib.system.prefetching import prefetched
 from lib.system.progress import bar
+from lib.system.runtime import threads
 from lib.training.feed import EvaluationFeed
 from lib.training.losses import answers, cross_entropy
 from lib.training.steps import EvaluationStep
@@ -71,12 +73,15 @@ def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> E
     """
     labels, logits = [], []
     with bar("evaluating", feed.examples, "images") as advance:
-        for batch in feed:
+        answers_of = prefetched(
+            lambda batch: (batch.labels, step(batch.features)), feed, *[threads()] * 2
+        )
+        for true, found in answers_of:
             fault_points.point("evaluation")
             stop.raise_if_requested()
-            labels.append(batch.labels)
-            logits.append(step(batch.features)[: len(batch.labels)])
-            advance(len(batch.labels))
+            labels.append(true)
+            logits.append(found[: len(true)])
+            advance(len(true))
     all_labels, all_logits = np.concatenate(labels), np.concatenate(logits)
     predicted, probabilities = answers(all_logits)
     targets = one_hot_targets(all_labels, probabilities.shape[1])

@@ -10,6 +10,7 @@ from lib.data.augmentation import Augmentation
 from lib.data.dataset import Subset
 from lib.data.examples import Examples, one_hot_targets, target_columns
 from lib.data.order import batch_positions, steps_per_epoch
+from lib.distribution.slices import Slices
 from lib.model.engine import Engine
 from lib.system.prefetching import prefetched
 from lib.system.progress import bar
@@ -21,10 +22,12 @@ class Batch(NamedTuple):
     Attributes:
         features: of the images, at the network's cut, float32 [n, ...].
         targets: float32 [n, 1] or [n, classes], as the augmentation leaves them.
+        images: in the whole batch, of which this is the part of one worker.
     """
 
     features: tf.Tensor
     targets: tf.Tensor
+    images: int
 
 
 class EvaluationBatch(NamedTuple):
@@ -48,6 +51,7 @@ class TrainingFeed:
         batch_size: images per step.
         seed: the run's seed.
         augmentation: how the images are varied.
+        slices: which of a batch are computed here.
 
     Attributes:
         examples: images in the split.
@@ -63,12 +67,14 @@ class TrainingFeed:
         batch_size: int,
         seed: int,
         augmentation: Augmentation,
+        slices: Slices,
     ):
         self._subset = subset
         self._engine = engine
         self._batch_size = batch_size
         self._seed = seed
         self._augmentation = augmentation
+        self._slices = slices
         self.examples = len(subset)
         self.epoch_steps = steps_per_epoch(len(subset), batch_size)
         self.columns = target_columns(len(subset.classes))
@@ -81,10 +87,16 @@ class TrainingFeed:
     def batch(self, step: int) -> Batch:
         """What the step of that number sees: a function of the number alone."""
         positions = self.positions(step)
-        images, targets = augmented(
-            self._subset, positions, self._batch_size, self._augmentation, step
-        )
-        return Batch(self._engine.prefix(images), targets)
+        parts = augmented(self._subset, positions, self._slices, self._augmentation, step)
+        if not parts:
+            empty = tf.zeros((0, *self.feature_shape)), tf.zeros((0, self.columns))
+            return Batch(*empty, len(positions))
+        images, targets = ([each[i] for each in parts] for i in range(2))
+        if self._engine.by_image:
+            features = self._engine.prefix(tf.concat(images, 0))
+        else:
+            features = tf.concat([self._engine.prefix(each) for each in images], 0)
+        return Batch(features, tf.concat(targets, 0), len(positions))
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps from `first` up to, but not including, `last`."""
@@ -153,24 +165,33 @@ class EvaluationFeed:
 
 
 def augmented(
-    subset: Subset, positions: np.ndarray, count: int, augmentation: Augmentation, step: int
-) -> Examples:
-    """Images of a split as the training step of that number sees them.
+    subset: Subset, positions: np.ndarray, slices: Slices, augmentation: Augmentation, step: int
+) -> list[Examples]:
+    """Images of a split as the training step of that number sees them, slice by slice.
+
+    A slice is augmented by itself: images are mixed with those of the same one. It is filled up to
+    the size of a slice, as augmentation is compiled for each shape that it meets; those that are
+    mixed into the last ones are real images too.
 
     Args:
         subset: the split.
-        positions: which, int64 [n], n <= count.
-        count: to which they are filled up, as augmentation is compiled for each shape that it
-            meets; those that are mixed into the last ones are real images too.
+        positions: of the images of the whole batch.
+        slices: which of it are wanted.
         augmentation: how they are varied.
         step: of training.
 
     Returns:
-        n examples.
+        The examples of each slice that has any.
     """
-    images = filled_up(subset.pixels(positions), count)
-    targets = one_hot_targets(filled_up(subset.labels[positions], count), len(subset.classes))
-    return Examples(*(each[: len(positions)] for each in augmentation(images, targets, step)))
+    found = []
+    for part in slices.parts(len(positions)):
+        mine = positions[part.start : part.stop]
+        images = filled_up(subset.pixels(mine), slices.size)
+        labels = filled_up(subset.labels[mine], slices.size)
+        targets = one_hot_targets(labels, len(subset.classes))
+        varied = augmentation(images, targets, step, part.start)
+        found.append(Examples(*(each[: len(mine)] for each in varied)))
+    return found
 
 
 def filled_up(values: np.ndarray, count: int) -> np.ndarray:

@@ -55,8 +55,7 @@ def _begin(built: BuiltPhase) -> None:
     else:
         run.state.phase.assign(name)
     run.reports.layers(name, layer_table(run.network), built.first_step)
-    graph = built.train_step.get_concrete_function().graph
-    run.reports.graph(name, graph, built.first_step)
+    run.reports.graph(name, built.graph, built.first_step)
     _prepare(built)
     # Preparing is no epoch's time, or the next ones would be expected to take as long.
     built.clock.book(training=False)
@@ -72,7 +71,7 @@ def _prepare(built: BuiltPhase) -> None:
     (batch,) = built.training.batches(step, step + 1)
     built.evaluation_step(batch.features)
     state.failed_step.assign(step)  # so that the step computes all and changes nothing
-    built.train_step(*batch, step)
+    built.update_step(built.slice_step(batch, step), step)
     state.failed_step.assign(-1)
     if state.journal.history:  # Else there is an evaluation before the first epoch.
         built.validation.prepare(built.run.stop.raise_if_requested)
@@ -96,7 +95,8 @@ def _train_epoch(built: BuiltPhase) -> None:
         advance(int(state.count))
         for batch in built.training.batches(taken, end):
             fault_points.point("step")
-            measurements = built.train_step(*batch, taken)
+            outcome = built.slice_step(batch, taken)
+            measurements = built.update_step(outcome, taken)
             taken += 1
             if taken == run.resumed_at + 1:
                 built.clock.note_start(run.started)
@@ -105,7 +105,7 @@ def _train_epoch(built: BuiltPhase) -> None:
             if taken % _LOOK_EVERY == 0:
                 require_finite(built)
                 note = f"loss {state.metrics()[0]:.4f}"
-            advance(len(batch.targets), note)
+            advance(batch.images, note)
             run.stop.raise_if_requested()
             if taken % run.config.checkpoint_every == 0 and taken < end:
                 _save(built)
@@ -152,7 +152,7 @@ def _show(built: BuiltPhase, validation: Evaluation) -> None:
         (batch,) = built.training.batches(step, step + 1)
         variables = built.learner.variables
         shown = {f"weights/{each.path}": each.numpy() for each in variables}
-        gradients = built.gradient_step(*batch, step)
+        gradients = built.slice_step(batch, step).gradients
         for variable, gradient in zip(variables, gradients, strict=True):
             shown[f"gradients/{variable.path}"] = gradient.numpy()
         run.reports.histograms(shown, step)

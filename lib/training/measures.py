@@ -18,6 +18,7 @@ import tensorflow as tf
 from lib.errors import UserError, reason
 from lib.specs import Registry
 from lib.training.losses import predicted_classes, true_classes
+from lib.training.scalars import require_scalar
 
 MEASURES = Registry("measure")
 
@@ -56,11 +57,7 @@ def _measure(name: str, outcome: Outcome) -> tf.Tensor:
         raise UserError(
             f"the measure {name!r} failed: {type(error).__name__}: {reason(error)}"
         ) from error
-    if value.dtype != tf.float32 or value.shape.rank != 0:
-        raise UserError(
-            f"the measure {name!r} returned {value.dtype.name} {value.shape}; expected a float32"
-            " scalar"
-        )
+    require_scalar(f"the measure {name!r} returned", value)
     return value
 
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from lib.errors import UserError, reason
 from lib.specs import Registry, Spec, parse_one
+from lib.training.scalars import require_scalar
 
 LearningRateSchedule = keras.optimizers.schedules.LearningRateSchedule
 Rate = float | LearningRateSchedule
@@ -191,16 +192,12 @@ def make_schedule(text: str, steps: int, peak: float) -> Rate:
             f"the schedule {text} returned {found!r}; expected a function of the update number, a"
             " Keras schedule, or a number"
         )
-    rate = found if isinstance(found, LearningRateSchedule) else _Computed(text, found)
+    rate = found if isinstance(found, LearningRateSchedule) else _Computed(found)
     try:
         in_graph = tf.function(rate, autograph=False)
         for update in (0, max(0, steps - 1)):
             value = in_graph(tf.constant(update, tf.int64))
-            if value.dtype != tf.float32 or value.shape.rank != 0:
-                raise UserError(
-                    f"the schedule {text} gives {value.dtype.name} {value.shape}; expected a"
-                    " float32 scalar"
-                )
+            require_scalar(f"the schedule {text} gives", value)
             _require_rate(text, float(value), update)
     except UserError:
         raise
@@ -220,17 +217,11 @@ def _require_rate(text: str, value: float, update: int) -> None:
 class _Computed(LearningRateSchedule):
     """A Keras schedule made of a function of the update number, a float32 scalar."""
 
-    def __init__(self, text: str, function: Callable[[tf.Tensor], tf.Tensor]):
-        self._text, self._function = text, function
+    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor]):
+        self._function = function
 
     def __call__(self, step):
-        value = tf.convert_to_tensor(self._function(tf.cast(step, tf.float32)))
-        if value.dtype != tf.float32 or value.shape.rank != 0:
-            raise UserError(
-                f"the schedule {self._text} gives {value.dtype.name} {value.shape}; expected a"
-                " float32 scalar"
-            )
-        return value
+        return tf.convert_to_tensor(self._function(tf.cast(step, tf.float32)))
 
 
 @SCHEDULES.register

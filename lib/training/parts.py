@@ -42,23 +42,16 @@ class Parts:
     dataset: Dataset
 
 
-def require_obtainable(config: Config, begun: bool = False) -> None:
-    """Makes sure, before TensorFlow is started, that the backbone and its weights are there.
+def fetch_weights(config: Config) -> None:
+    """Makes sure that the first weights are there: a missing file is found before it is read.
 
-    What Keras downloads, and names that a plugin registers, are looked for once it is started.
-
-    Args:
-        config: what the run is.
-        begun: whether it was begun already, so that it may not need them any more.
+    What Keras downloads is looked for once it is started.
 
     Raises:
-        UserError: they are not.
+        UserError: they cannot be obtained.
     """
-    if not begun:
-        require_known(config)
     ours = is_mobilenet_v2(config)
     if not config.from_run and (ours or config.weights != "imagenet"):
-        # A missing file is found now, and not when it is read.
         fetch(config.weights, alpha_of(config) if ours else 1.0, config.image_size, bar)
 
 
@@ -70,7 +63,9 @@ def open_parts(folder: Path, config: Config) -> Parts:
     """
     before = run_folder.saved(folder)
     config = run_folder.continued(folder, config, before)
-    require_obtainable(config, begun=before is not None)
+    if not before:
+        require_known(config)
+    fetch_weights(config)
     classes = list_classes_of(config, bar)
 
     fault_points.point("tensorflow")

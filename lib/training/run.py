@@ -12,6 +12,7 @@ from lib.config import Config
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
 from lib.data.order import batch_positions, steps_per_epoch
+from lib.distribution.slices import cut
 from lib.model import architecture
 from lib.model.network import Network
 from lib.reporting import plots
@@ -152,9 +153,9 @@ def _show_training_images(dataset: Dataset, config: Config, reports: Reports) ->
     reports.images("training_samples", plots.training_samples(samples, names), step=0)
     positions = batch_positions(0, len(dataset.train), config.batch_size, config.seed)
     augmentation = Augmentation(config.augment, config.seed)
-    first = augmented(dataset.train, positions, config.batch_size, augmentation, step=0)
-    images = np.clip(np.rint(first.images[:_AUGMENTED]), 0, 255).astype(np.uint8)
-    figure = plots.augmentation(
-        images, first.targets[:_AUGMENTED].numpy(), dataset.classes, augmentation.text
-    )
+    slices = cut(config.batch_size, config.slices_in_use)
+    parts = augmented(dataset.train, positions, slices, augmentation, step=0)
+    images, targets = (np.concatenate(each)[:_AUGMENTED] for each in zip(*parts, strict=True))
+    images = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+    figure = plots.augmentation(images, targets, dataset.classes, augmentation.text)
     reports.images("augmentation", figure, step=0)

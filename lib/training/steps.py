@@ -1,23 +1,33 @@
-"""The training step and the evaluation step, as graphs."""
+"""The training step, cut into slices, and the evaluation step."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import tensorflow as tf
 
+from lib.distribution.slices import WHOLE, Slices, tree_sum
 from lib.model.engine import Engine
 from lib.model.network import Network
 from lib.randomness import uniform
 from lib.runs.state import State
+from lib.system.exact_sums import require_exact_sums
+from lib.system.runtime import threads
 from lib.training.averages import Averages
+from lib.training.feed import Batch
 from lib.training.losses import Loss, predicted_classes, true_classes
 from lib.training.measures import Outcome, measured
 from lib.training.optimizers import Rate, apply_scaled
 
-TrainStep = Callable[[tf.Tensor, tf.Tensor, int], dict[str, tf.Tensor]]
-GradientStep = Callable[[tf.Tensor, tf.Tensor, int], Sequence[tf.Tensor]]
+# This worker's slices of a batch, and the number of the step, to what they give.
+SliceStep = Callable[[Batch, int], Outcome]
+# What the whole batch gives, and the number of the step, to what was measured in it.
+UpdateStep = Callable[[Outcome, int], dict[str, tf.Tensor]]
+TrainStep = Callable[[Batch, int], dict[str, tf.Tensor]]
 EvaluationStep = Callable[[tf.Tensor], tf.Tensor]
+
+_INDEX = tf.TensorSpec((), tf.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Learner:
         dropout: part of the pooled features dropped.
         seed: of the dropout masks.
         patience: steps in a row without an update that end training; 1 allows none.
+        slices: of a batch, whose gradients are computed each by itself.
     """
 
     network: Network
@@ -49,10 +60,115 @@ class Learner:
     dropout: float
     seed: int
     patience: int = 1
+    slices: Slices = WHOLE
 
 
 def make_train_step(learner: Learner, state: State) -> TrainStep:
-    """Builds the training step of a phase.
+    """Builds the training step of a phase that one worker trains: its two halves in a row.
+
+    Args:
+        learner: what is trained.
+        state: is moved on by one step.
+    """
+    slice_step = make_slice_step(learner, trace_slice(learner))
+    update_step = make_update_step(learner, state)
+    return lambda batch, step: update_step(slice_step(batch, step), step)
+
+
+def make_slice_step(
+    learner: Learner, of_slice: tf.types.experimental.ConcreteFunction
+) -> SliceStep:
+    """Builds the first half of a training step, which changes nothing.
+
+    Args:
+        learner: what is trained.
+        of_slice: what computes a slice, see `trace_slice`.
+
+    Returns:
+        A function of this worker's part of a batch, and of the number of the step, from 0. It
+        returns logits, targets and losses of that part, and the sum of its slices' gradients.
+    """
+    zeros = [tf.zeros(each.shape) for each in learner.variables]
+    side_by_side = ThreadPoolExecutor(threads(), "slice")
+
+    @tf.function(autograph=False)
+    def add(one: Sequence[tf.Tensor], other: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        return [a + b for a, b in zip(one, other, strict=True)]
+
+    def slice_step(batch: Batch, step: int) -> Outcome:
+        parts = learner.slices.parts(batch.images)
+        if not parts:
+            nothing = tf.zeros(0), zeros
+            return Outcome(batch.targets, batch.targets, *nothing, learner.variables)
+
+        def compute(part: range) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+            rows = slice(part.start - learner.slices.first, part.stop - learner.slices.first)
+            cut = (batch.features[rows], batch.targets[rows]) if len(parts) > 1 else batch[:2]
+            numbers = (
+                tf.constant(step, tf.int64),
+                tf.constant(part.start),
+                tf.constant(batch.images),
+            )
+            return of_slice(*cut, *numbers)
+
+        logits, losses, gradients = zip(*side_by_side.map(compute, parts), strict=True)
+        return Outcome(
+            tf.concat(logits, 0),
+            batch.targets,
+            tf.concat(losses, 0),
+            tree_sum(gradients, add),
+            learner.variables,
+        )
+
+    return slice_step
+
+
+def trace_slice(learner: Learner) -> tf.types.experimental.ConcreteFunction:
+    """Traces the one function that computes every slice, so that all get the same kernels.
+
+    Args:
+        learner: what is trained.
+
+    Returns:
+        A function of a slice's features and targets, of the number of the step, int64, of the
+        position of its first image and the number of images in the whole batch, int32. It returns
+        logits, losses, and the slice's part of the gradient of the batch's mean loss.
+
+    Raises:
+        UserError: it has a sum whose order would be left to timing.
+    """
+
+    @tf.function(
+        input_signature=(*_signature(learner), tf.TensorSpec((), tf.int64), *[_INDEX] * 2),
+        autograph=False,
+    )
+    def of_slice(
+        features: tf.Tensor,
+        targets: tf.Tensor,
+        step: tf.Tensor,
+        first: tf.Tensor,
+        images: tf.Tensor,
+    ):
+        with tf.GradientTape() as tape:
+            # The names are for those who look at the graph.
+            with tf.name_scope("backbone"):
+                pooled = learner.engine.suffix(features)
+            with tf.name_scope("head"):
+                logits = learner.network.logits(
+                    pooled, lambda each: drop(each, learner.dropout, learner.seed, step, first)
+                )
+            with tf.name_scope("loss"):
+                losses = learner.loss(logits, targets)
+                loss = tf.reduce_sum(losses) / tf.cast(images, tf.float32)
+        return logits, losses, tape.gradient(loss, [each.value for each in learner.variables])
+
+    traced = of_slice.get_concrete_function()
+    require_exact_sums(traced)
+    return traced
+
+
+def make_update_step(learner: Learner, state: State) -> UpdateStep:
+    """Builds the second half of a training step, in which every worker does the same.
 
     A step whose loss or gradient is not finite changes no weight. After as many of them in a row as
     there is patience for, no step does any more; the loop finds it in `state.failed_step`.
@@ -63,9 +179,8 @@ def make_train_step(learner: Learner, state: State) -> TrainStep:
         state: is moved on by one step, and given the step's loss and accuracy.
 
     Returns:
-        A function of a batch's features, its targets, float32 [n, 1] or [n, classes], and of the
-        number of the step, int64, from 0. The batch may be of any size. It returns what has been
-        measured in the step, float32 scalars by name.
+        A function of what the whole batch gives, of any number of images, and of the number of the
+        step, from 0. It returns what has been measured in the step, float32 scalars by name.
     """
     learner.optimizer.build(learner.variables)
 
@@ -76,16 +191,29 @@ def make_train_step(learner: Learner, state: State) -> TrainStep:
         if learner.averages:
             learner.averages.update()
 
-    @tf.function(input_signature=(*_signature(learner), tf.TensorSpec((), tf.int64)))
-    def train_step(features: tf.Tensor, targets: tf.Tensor, step: tf.Tensor):
-        outcome = _outcome(learner, features, targets, step)
+    columns = tf.TensorSpec((None, learner.network.head.units))
+
+    @tf.function(
+        input_signature=(
+            *(columns, columns, tf.TensorSpec((None,))),
+            [tf.TensorSpec(each.shape) for each in learner.variables],
+            tf.TensorSpec((), tf.int64),
+        )
+    )
+    def update_graph(
+        logits: tf.Tensor,
+        targets: tf.Tensor,
+        losses: tf.Tensor,
+        gradients: Sequence[tf.Tensor],
+        step: tf.Tensor,
+    ):
+        outcome = Outcome(logits, targets, losses, gradients, learner.variables)
         measurements = _measurements(learner, outcome)
         finite = _finite(outcome)
         if state.failed_step < 0:
             if finite:
-                update(outcome.gradients)
-                correct = predicted_classes(outcome.logits) == true_classes(targets)
-                state.record(outcome.losses, correct)
+                update(gradients)
+                state.record(losses, predicted_classes(logits) == true_classes(targets))
                 state.skipped_in_a_row.assign(0)
                 state.step.assign(step + 1)
             elif state.skipped_in_a_row + 1 < learner.patience:
@@ -96,19 +224,12 @@ def make_train_step(learner: Learner, state: State) -> TrainStep:
                 state.failed_step.assign(step)
         return measurements
 
-    return train_step
+    require_exact_sums(update_graph.get_concrete_function())
 
+    def update_step(outcome: Outcome, step: int) -> dict[str, tf.Tensor]:
+        return update_graph(*outcome[:4], step)
 
-def make_gradient_step(learner: Learner) -> GradientStep:
-    """Builds the function that looks ahead: the gradients of the step to come, for its batch."""
-
-    @tf.function(
-        input_signature=(*_signature(learner), tf.TensorSpec((), tf.int64)), autograph=False
-    )
-    def gradient_step(features: tf.Tensor, targets: tf.Tensor, step: tf.Tensor):
-        return _outcome(learner, features, targets, step).gradients
-
-    return gradient_step
+    return update_step
 
 
 def make_evaluation_step(engine: Engine, network: Network) -> EvaluationStep:
@@ -119,24 +240,6 @@ def make_evaluation_step(engine: Engine, network: Network) -> EvaluationStep:
         return network.logits(engine.suffix(features), drop=tf.identity)
 
     return evaluation_step
-
-
-@tf.autograph.experimental.do_not_convert
-def _outcome(learner: Learner, features: tf.Tensor, targets: tf.Tensor, step: tf.Tensor) -> Outcome:
-    """Forward and backward pass, for use in a graph."""
-    with tf.GradientTape() as tape:
-        # The names are for those who look at the graph.
-        with tf.name_scope("backbone"):
-            pooled = learner.engine.suffix(features)
-        with tf.name_scope("head"):
-            logits = learner.network.logits(
-                pooled, lambda each: drop(each, learner.dropout, learner.seed, step)
-            )
-        with tf.name_scope("loss"):
-            losses = learner.loss(logits, targets)
-            loss = tf.reduce_mean(losses)
-    gradients = tape.gradient(loss, [each.value for each in learner.variables])
-    return Outcome(logits, targets, losses, gradients, learner.variables)
 
 
 @tf.autograph.experimental.do_not_convert

@@ -68,6 +68,7 @@ class ViewFeed:
             yield Batch(
                 tf.constant(self._features[view, positions]),
                 tf.constant(self._targets[view, positions]),
+                len(positions),
             )
 
     def _computed(self, view: int, first: int, last: int) -> Iterator[Batch]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from lib.model.engine import cut
 from lib.model.freezing import freeze
 from lib.runs.state import State
+from lib.training.feed import Batch
 from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
 from lib.training.steps import Learner, make_train_step
@@ -59,7 +60,7 @@ def test_a_batch_that_gives_no_number_stops_the_run(poisoned, tmp_path):
 
 @pytest.fixture
 def head_step(network):
-    """The training step of a head that bears less than three failures in a row, and its parts."""
+    """The training step of a head that takes two failures in a row but not three, and its parts."""
     variables = freeze(network, None)
     engine = cut(network, None, "plain", 2)
     state = State()
@@ -83,7 +84,7 @@ def head_step(network):
     def take(sound: bool) -> None:
         factor = 1.0 if sound else float("nan")
         targets = tf.constant([[0.0], [1.0], [0.0], [1.0]])
-        step(features * factor, targets, int(state.step))
+        step(Batch(features * factor, targets, 4), int(state.step))
 
     return (
         take,

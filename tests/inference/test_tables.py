@@ -66,6 +66,16 @@ def test_a_table_is_whole_after_each_row_and_has_its_name_at_the_end_alone(tmp_p
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_rows_are_on_the_disk_before_the_table_takes_its_name(tmp_path, monkeypatch):
+    order, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: order.append("fsync") or sync(number))
+    monkeypatch.setattr(os, "replace", lambda *paths: order.append("replace") or replace(*paths))
+    with table(tmp_path / "out.csv", COLUMNS) as add:
+        add(some_rows(1)[0])
+        assert order == []
+    assert order == ["fsync", "replace"]
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_table_that_was_not_finished_keeps_its_rows_and_not_its_name(tmp_path, suffix, capsys):
     path = tmp_path / f"out{suffix}"

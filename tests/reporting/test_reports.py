@@ -8,6 +8,7 @@ from lib.errors import UserError
 from lib.reporting import plots
 from lib.reporting.predictions import Predictions
 from lib.reporting.reports import Reports
+from lib.reporting.tensorboard import Summaries
 from lib.runs.history import Epoch, read_history
 
 START = Epoch.untrained(0.9, 0.5)
@@ -40,6 +41,10 @@ def tags(folder):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
         for value in tf.compat.v1.Event.FromString(record).summary.value
     }
+
+
+def noting(order, name, method):
+    return lambda *arguments, **options: order.append(name) or method(*arguments, **options)
 
 
 def predictions():
@@ -94,10 +99,14 @@ def test_updates_that_were_left_out_are_counted_in_the_line(folder, capsys):
     assert capsys.readouterr().out.endswith("updates left out: 3\n")
 
 
-def test_what_an_epoch_says_is_in_the_files_before_its_checkpoint_is_written(folder):
+def test_what_an_epoch_says_is_in_the_files_before_its_checkpoint_is_written(folder, monkeypatch):
+    order = []
+    for name in ("scalars", "image", "flush"):
+        monkeypatch.setattr(Summaries, name, noting(order, name, getattr(Summaries, name)))
     reports = Reports(folder, -1, [])
     reports.epoch([START, FIRST], last_epoch=10, skipped=0)
     assert ("train", "loss", 63) in curves(folder)  # though nothing was closed
+    assert order[-2:] == ["image", "flush"]
     reports.close()
 
 

@@ -94,6 +94,16 @@ def test_what_is_flushed_can_be_read_while_the_run_goes_on(tmp_path):
         assert points(tmp_path) == [(split, "loss", 1, 0.5) for split in sorted(SPLITS)]
 
 
+def test_a_flush_is_one_of_every_splits_file(tmp_path, monkeypatch):
+    # TensorFlow flushes a writer, too, when it is no longer the default, so no file shows it.
+    flushed = []
+    with Summaries(tmp_path, resume_step=0) as summaries:
+        for split, writer in summaries._writers.items():
+            monkeypatch.setattr(writer, "flush", lambda split=split: flushed.append(split))
+        summaries.flush()
+        assert flushed == list(SPLITS)
+
+
 def test_opening_drops_the_points_after_the_step_and_keeps_the_others(tmp_path):
     with Summaries(tmp_path, resume_step=0) as summaries:
         train(summaries, 0, STEPS)

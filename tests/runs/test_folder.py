@@ -20,6 +20,7 @@ from lib.runs.folder import (
     continued,
     locked,
     report_findings,
+    report_skipped,
     require_same,
     require_same_images,
     require_saved,
@@ -40,6 +41,24 @@ def started(config=Config(threads=2), **made_by):  # noqa: B008 - it is frozen
 def test_a_missing_folder_is_made_with_those_above_it(tmp_path):
     with locked(tmp_path / "runs" / "new"):
         assert (tmp_path / "runs" / "new").is_dir()
+
+
+def test_after_an_early_error_nothing_is_left_of_folders_that_were_made(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for folder in (mine, mine / "runs" / "new"):
+        with pytest.raises(UserError, match="no data"), locked(folder):
+            raise UserError("no data")
+    assert list(tmp_path.iterdir()) == [mine]
+    assert list(mine.iterdir()) == []
+
+
+def test_after_a_later_error_a_run_and_its_lists_stay(tmp_path):
+    for name in ("config.json", "skipped.csv"):
+        with pytest.raises(UserError, match="broken"), locked(tmp_path / name / "run"):
+            (tmp_path / name / "run" / name).touch()
+            raise UserError("broken")
+        assert (tmp_path / name / "run" / name).exists()
 
 
 def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(tmp_path):
@@ -156,15 +175,31 @@ def test_a_new_run_gets_all_cores_unless_asked_otherwise(tmp_path):
     assert continued(tmp_path, Config(threads=7), None).threads == 7
 
 
-def test_a_run_keeps_its_number_of_threads_and_says_nothing(tmp_path, capsys):
+def test_another_number_of_threads_is_no_other_run_and_nothing_is_said(tmp_path, capsys):
     before = started(Config(threads=5))
-    assert continued(tmp_path, Config(), before).threads == 5
+    assert continued(tmp_path, Config(), before).threads == cores()
+    assert continued(tmp_path, Config(threads=3), before).threads == 3
     assert capsys.readouterr().out == ""
 
 
-def test_another_number_of_threads_is_allowed_and_warned_of(tmp_path, capsys):
-    assert continued(tmp_path, Config(threads=3), started(Config(threads=5))).threads == 3
-    assert "warning: the run began elsewhere (threads 5, now 3)" in capsys.readouterr().out
+@pytest.mark.parametrize(("batch_size", "slices"), [(32, 4), (6, 2), (4, 4), (7, 1)])
+def test_a_new_run_has_four_slices_or_as_many_as_its_batches_allow(tmp_path, batch_size, slices):
+    assert continued(tmp_path, Config(batch_size=batch_size), None).slices == slices
+
+
+def test_a_run_keeps_its_number_of_slices(tmp_path):
+    before = started(Config(slices=8))
+    assert continued(tmp_path, Config(), before).slices == 8
+    with pytest.raises(UserError, match=r"differs in slices \(8 there, 2 now\)"):
+        continued(tmp_path, Config(slices=2), before)
+
+
+def test_a_run_from_before_there_were_slices_goes_on_without(tmp_path):
+    run_folder.save(tmp_path, Config(slices=4), {})
+    written = json.loads((tmp_path / "config.json").read_text())
+    del written["flags"]["slices"]
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    assert continued(tmp_path, Config(), run_folder.saved(tmp_path)).slices == 1
 
 
 def test_another_machine_or_version_is_warned_of_and_another_commit_is_not(tmp_path, capsys):
@@ -232,6 +267,12 @@ def test_what_there_is_to_train_on_is_said(tmp_path, capsys):
 def test_that_not_all_images_fit_in_the_cache_is_said(tmp_path, capsys):
     report_findings(tmp_path, dataset(cached=4))
     assert "\n4 of 10 images are kept decoded on disk" in capsys.readouterr().out
+
+
+def test_a_list_of_images_left_out_goes_when_there_are_none(tmp_path):
+    for skipped, there in (((("ants/a.jpg", "it is empty"),), True), ((), False)):
+        report_skipped(tmp_path, skipped)
+        assert (tmp_path / "skipped.csv").exists() == there
 
 
 def test_images_that_were_left_out_are_listed_with_the_reason(tmp_path, capsys):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import UserError
-from lib.runs.history import Epoch, read_history, write_history
+from lib.runs.history import Epoch, phase_starts, read_history, write_history
 
 numbers = st.floats() | st.floats(width=32).map(np.float32)
 epochs = st.builds(
@@ -26,6 +26,12 @@ def same(left, right):
         a == b or (a != a and b != b)
         for a, b in zip(dataclasses.astuple(left), dataclasses.astuple(right), strict=True)
     )
+
+
+def test_a_phase_starts_with_the_last_epoch_of_the_one_before():
+    second, third = (dataclasses.replace(FIRST, epoch=n) for n in (2, 3))
+    history = [START, FIRST, second, dataclasses.replace(third, phase="finetune")]
+    assert phase_starts(history) == [(0, "head"), (2, "finetune")]
 
 
 @given(st.lists(epochs, max_size=5))

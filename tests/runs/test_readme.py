@@ -64,9 +64,10 @@ def test_the_notebook(section, draw_images, tmp_path):
     draw_images(tmp_path / "pets", {"cats": 12, "dogs": 12})
     _, code = blocks(section, "python")
     # Signals are as they were, absl is not even loaded by name, and nothing ends the process.
-    code += (
-        "\nimport signal, sys\n"
-        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+    code = (
+        "import signal, sys\n"
+        f"before = signal.getsignal(signal.SIGINT)\n{code}\n"
+        "assert signal.getsignal(signal.SIGINT) is before\n"
         "assert 'flags' not in sys.modules\n"
         "print('after it')\n"
     )

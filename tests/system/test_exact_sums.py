@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python import pywrap_tfe
-from tensorflow.python.eager import backprop
+from tensorflow.python.eager import backprop, context
 
 from lib.errors import UserError
 from lib.system import exact_sums
@@ -64,6 +64,41 @@ def test_without_it_tensorflow_sums_by_addn(tensorflows_own_sums):
     with pytest.raises(UserError, match=r"AddN.* sums \d tensors .*tf.reduce_sum\(tf.stack") as e:
         require_exact_sums(gradient_of(three_uses))
     assert "\n" not in str(e.value)
+
+
+def kinds_when_run(loss):
+    """The operations of a loss and its gradient, as TensorFlow has optimised them."""
+    logits = tf.ones((4, 5))
+
+    @tf.function(autograph=False)
+    def gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = tf.reduce_sum(loss(logits))
+        return value, tape.gradient(value, logits)
+
+    context.context().enable_graph_collection()
+    try:
+        gradient()
+        graphs = context.context().export_run_metadata().function_graphs
+    finally:
+        context.context().disable_graph_collection()
+    return [node.op for each in graphs for node in each.post_optimization_graph.node]
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_a_sum_in_the_forward_pass_of_a_loss_stays_as_it_is_written(rewritten):
+    def four_terms(logits):
+        return (tf.sin(logits) + tf.cos(logits)) + (tf.tanh(logits) + tf.exp(logits))
+
+    if rewritten:  # by what is switched off, without which this would be no danger
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+    try:
+        found = kinds_when_run(four_terms)
+    finally:
+        exact_sums.install()
+    assert ("AddN" in found) == rewritten
+    assert found.count("AddV2") == (0 if rewritten else 3)
 
 
 def test_sums_of_two_stay_as_they_are():

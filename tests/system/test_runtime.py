@@ -52,7 +52,7 @@ def test_an_exception_passes_and_stderr_is_back(capfd):
     assert capfd.readouterr().err == "afterwards\n"
 
 
-def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
+def test_tensorflow_starts_quietly_deterministic_and_with_one_thread_in_an_operation():
     program = (
         "import gc; from lib.system import runtime; runtime.start(threads=3, seed=1)\n"
         "import keras, tensorflow as tf\n"
@@ -66,7 +66,7 @@ def test_tensorflow_starts_quietly_deterministic_and_with_the_given_threads():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr == ""
-    assert done.stdout.split() == ["True", "True", "3", "3", "True", "tensorflow", "True"]
+    assert done.stdout.split() == ["True", "True", "1", "3", "True", "tensorflow", "True"]
 
 
 @pytest.mark.skipif(

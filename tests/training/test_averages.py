@@ -16,10 +16,8 @@ def values(items):
 
 
 def test_averages_begin_as_the_weights(variables):
-    averages = Averages(variables, 0.9)
-    assert values(averages.averages) == values(variables)
     variables[0].assign([5.0, 5.0])
-    averages.start()
+    averages = Averages(variables, 0.9)
     assert values(averages.averages) == values(variables)
 
 

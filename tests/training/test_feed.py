@@ -9,6 +9,7 @@ from lib.data import geometry
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Subset
 from lib.data.order import batch_positions
+from lib.distribution.slices import cut
 from lib.model.engine import Engine
 from lib.training.feed import EvaluationFeed, TrainingFeed, filled_up
 
@@ -47,8 +48,8 @@ def engine():
     return Engine(prefix, tf.TensorSpec((None, SIZE, SIZE, 3)), lambda features: features)
 
 
-def training(engine, seed=0, operations="flip|rotate(0.2)"):
-    return TrainingFeed(subset(), engine, BATCH, seed, Augmentation(operations, seed))
+def training(engine, seed=0, operations="flip|rotate(0.2)", slices=cut(BATCH, 1)):  # noqa: B008
+    return TrainingFeed(subset(), engine, BATCH, seed, Augmentation(operations, seed), slices)
 
 
 def compiled():
@@ -112,12 +113,13 @@ def test_images_are_augmented_anew_at_each_step(engine):
 
     sloping = Subset(("a", "b"), ("a.png",) * 4, np.zeros(4, np.int32), np.arange(4), Slope())
     augmentation = Augmentation("flip|rotate(0.2)", 0)
-    feed = TrainingFeed(sloping, engine, BATCH, 0, augmentation)
+    feed = TrainingFeed(sloping, engine, BATCH, 0, augmentation, cut(BATCH, 1))
     one, other = feed.batch(0).features, feed.batch(1).features
     assert not np.allclose(one, other)
     assert not np.allclose(one[0], one[1])
     augmentation = Augmentation("flip|rotate(0.2)", 1)
-    another_seed = TrainingFeed(sloping, engine, BATCH, 1, augmentation).batch(0).features
+    another = TrainingFeed(sloping, engine, BATCH, 1, augmentation, cut(BATCH, 1))
+    another_seed = another.batch(0).features
     assert not np.allclose(another_seed, one)
 
 

@@ -11,7 +11,7 @@ from lib.config import Config
 from lib.data.dataset import open_dataset
 from lib.errors import Stopped, UserError
 from lib.model.network import weights_sha256
-from lib.runs.checkpoints import step_of
+from lib.runs.checkpoints import Checkpoints, step_of
 from lib.runs.folder import saved
 from lib.system.progress import bar
 from lib.training import build as build_module
@@ -22,6 +22,7 @@ from lib.training.build import build_phase
 from lib.training.feed import TrainingFeed
 from lib.training.parts import Parts
 from lib.training.run import open_run
+from tests.training.test_steps import traces
 
 STEPS = 3  # an epoch
 
@@ -126,6 +127,7 @@ def uninterrupted(config, dataset, tmp_path_factory):
 @pytest.mark.parametrize("phase", ["head", "finetune"])
 def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phase, monkeypatch):
     config = config.with_flags(head_epochs=2 if phase == "head" else 0, finetune_epochs=2)
+    traced = traces(monkeypatch)
     with opened(tmp_path, config, dataset) as run:
         built = []
         monkeypatch.setattr(
@@ -133,11 +135,29 @@ def test_each_function_is_traced_once_in_a_phase(config, dataset, tmp_path, phas
         )
         loop.train_phase(run, config.phase(phase))
     assert len(dataset.train) % config.batch_size  # so that the last batch is smaller
-    assert built[0].train_step.experimental_get_tracing_count() == 1
+    assert sorted(traced) == ["drop", "measured"]
     assert built[0].evaluation_step.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize("part", ["layer_table", "make_train_step", "make_evaluation_step"])
+def test_summaries_are_in_their_files_before_a_checkpoint_says_so(
+    config, dataset, tmp_path, monkeypatch
+):
+    order, save = [], Checkpoints.save
+    monkeypatch.setattr(Silent, "flush", lambda _: order.append("flush"), raising=False)
+
+    def noted(checkpoints, *arguments):
+        order.append(checkpoints._folder.name)
+        return save(checkpoints, *arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", noted)
+    with opened(tmp_path, config, dataset) as run:
+        loop.train_phase(run, config.phase("head"))
+    before = [order[at - 1] for at, each in enumerate(order) if each == "checkpoints"]
+    assert len(before) == 5  # at the beginning, and in each epoch and at its end
+    assert set(before) == {"flush"}
+
+
+@pytest.mark.parametrize("part", ["layer_table", "make_slice_step", "make_evaluation_step"])
 def test_building_and_preparing_a_phase_count_for_the_phase_and_for_no_epoch(
     config, dataset, tmp_path, monkeypatch, part
 ):

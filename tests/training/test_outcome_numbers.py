@@ -145,6 +145,13 @@ def finished(tmp_path_factory, shared_networks, dataset):
     # The figures have tests of their own, and take seconds.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagnostics, "figures", lambda *_: iter([("blank", new_figure(1.0))]))
+        flush = reports.flush
+
+        def flushed():
+            (folder / "flushed").write_text(f"{(folder / 'result.json').exists()}")
+            flush()
+
+        patch.setattr(reports, "flush", flushed)
         outcome.finish(run)
     reports.close()
     network.model.set_weights(weights)
@@ -164,6 +171,11 @@ def test_these_weights_differ_in_all_that_is_reported(finished, dataset):
     for figures in zip(*found.values(), strict=True):
         assert len(set(figures)) == 3
     assert len(set(said["best", "test"].argmax(axis=1))) == 3
+
+
+def test_summaries_are_in_their_files_before_there_is_a_result(finished):
+    folder, _, _ = finished
+    assert (folder / "flushed").read_text() == "False"  # whether there was one
 
 
 def test_the_result_distinguishes_the_last_epoch_and_the_best(finished):

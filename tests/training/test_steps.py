@@ -10,15 +10,18 @@ from lib.data.examples import one_hot_targets
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze
 from lib.runs.state import State
+from lib.training import steps
 from lib.training.averages import Averages
+from lib.training.feed import Batch
 from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
 from lib.training.steps import (
     Learner,
     drop,
     make_evaluation_step,
-    make_gradient_step,
+    make_slice_step,
     make_train_step,
+    trace_slice,
 )
 
 BATCH = 6
@@ -55,7 +58,7 @@ class Steps:
         self.function = make_train_step(learner, self.state)
 
     def __call__(self, features, targets):
-        return self.function(features, targets, int(self.state.step))
+        return self.function(Batch(features, targets, len(targets)), int(self.state.step))
 
 
 def phase_of(network, *arguments, state=None, **options):
@@ -137,8 +140,21 @@ def test_steps_are_counted_and_metrics_summed_over_batches_of_any_size(network):
     assert (int(state.step), int(state.count)) == (3, 2 * BATCH + 2)
 
 
+def traces(monkeypatch):
+    """What is called while a step's functions are traced, by name, as often as it is."""
+    called = []
+
+    def noted(original):
+        return lambda *arguments: called.append(original.__name__) or original(*arguments)
+
+    for function in (steps.drop, steps.measured):
+        monkeypatch.setattr(steps, function.__name__, noted(function))
+    return called
+
+
 @pytest.mark.parametrize("at", [None, THAWED])
-def test_each_function_is_traced_once_with_a_smaller_last_batch_too(network, at):
+def test_each_function_is_traced_once_with_a_smaller_last_batch_too(network, at, monkeypatch):
+    traced = traces(monkeypatch)
     _, engine, step, _ = phase_of(network, at)
     evaluation_step = make_evaluation_step(engine, network)
     for count in (BATCH, BATCH, 2, 1):
@@ -146,7 +162,7 @@ def test_each_function_is_traced_once_with_a_smaller_last_batch_too(network, at)
         features = engine.prefix(images)
         step(features, targets)
         evaluation_step(features)
-    assert step.function.experimental_get_tracing_count() == 1
+    assert sorted(traced) == ["drop", "measured"]
     assert evaluation_step.experimental_get_tracing_count() == 1
 
 
@@ -213,13 +229,13 @@ def test_with_patience_a_step_without_an_update_is_left_out_and_counted(network)
     assert not changed(after, values(network))
 
 
-def test_the_gradient_step_gives_the_gradients_of_the_step_to_come_and_changes_nothing(network):
+def test_the_slices_give_the_gradients_of_the_step_and_change_nothing(network):
     variables, engine, step, state = phase_of(network, THAWED, "sgd", 1.0, dropout=0.5)
-    gradient_step = make_gradient_step(step.learner)
+    slice_step = make_slice_step(step.learner, trace_slice(step.learner))
     images, targets = batch()
     features = engine.prefix(images)
     before = values(network)
-    gradients = gradient_step(features, targets, 0)
+    gradients = slice_step(Batch(features, targets, len(targets)), 0).gradients
     assert not changed(before, values(network)) and int(state.step) == 0
     step(features, targets)
     for variable, gradient in zip(variables, gradients, strict=True):

@@ -38,7 +38,9 @@ class Feed:
         positions = self.positions(step)
         features = np.stack([np.full(len(positions), step // EPOCH), positions], axis=1)
         return Batch(
-            tf.constant(features, tf.float32), tf.constant(mixed(step // EPOCH, positions))
+            tf.constant(features, tf.float32),
+            tf.constant(mixed(step // EPOCH, positions)),
+            len(positions),
         )
 
     def batches(self, first, last):

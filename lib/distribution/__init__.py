@@ -1,0 +1,1 @@
+"""How a step is shared: slices of its batch, computed by any number of threads and workers."""
