@@ -151,6 +151,7 @@ def _plan(given: argparse.Namespace, of_train: tuple[str, ...], before: Plan | N
     if given.storage and not given.trials:
         raise UserError(f"{setting('storage')} is for {setting('trials')}")
     jobs = given.jobs or (before.jobs if before else 1)
+    share = before.threads if before else max(1, cores() // jobs)
     answers = check([of_train], trainable=before is None and not space)
     flags, arguments = _sound(answers[0], of_train)
     plan = Plan(
@@ -165,7 +166,7 @@ def _plan(given: argparse.Namespace, of_train: tuple[str, ...], before: Plan | N
         prune=not given.no_prune,
         share=not given.no_share,
         jobs=jobs,
-        threads=flags["threads"] or max(1, cores() // jobs),
+        threads=flags["threads"] or share,
         storage=shown(given.storage),
     )
     plans.require_free(answers[0]["given"], plan, space)

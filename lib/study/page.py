@@ -69,8 +69,8 @@ def html(
     if best and best.finished:
         title = "Results of the best" if plan.space else "Results"
         note = _soft(
-            "Of the validation set after the last epoch; of the test set with the weights that each"
-            " run ends with"
+            "Of the validation set after the last epoch; of the test set with the weights that the"
+            " run chose"
         )
         sections.append(section(title, note + _of(summary_rows(plan, best))))
     if rows := difference_rows(plan, points):

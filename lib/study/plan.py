@@ -149,7 +149,9 @@ def head_of(plan: Plan, study: Path, phase: str, member: Member) -> StudyRun:
     return dataclasses.replace(whole, arguments=(*whole.arguments, setting("phase", phase)))
 
 
-def run_of(plan: Plan, study: Path, point: str, values: Mapping[str, Any], member: Member):
+def run_of(
+    plan: Plan, study: Path, point: str, values: Mapping[str, Any], member: Member
+) -> StudyRun:
     """The run of a point with a member.
 
     Args:

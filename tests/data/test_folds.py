@@ -1,8 +1,12 @@
+import contextlib
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.config import fold_of
+from lib.config import Config, differences, fold_of
+from lib.data.dataset import open_dataset
 from lib.data.leaks import find_leaks
 from lib.data.splits import folded, split_folder
 from lib.errors import UserError
@@ -82,3 +86,44 @@ def test_what_names_no_fold_is_refused(text):
 
 def test_a_fold_is_its_number_and_how_many_there_are():
     assert (fold_of("2/5"), fold_of(None)) == ((2, 5), None)
+
+
+def opened(folder, **flags):
+    config = Config(dataset=str(folder), image_size=32, **flags)
+    return open_dataset(config, lambda *_: contextlib.nullcontext(lambda *_: None))
+
+
+def test_a_run_of_a_fold_validates_on_training_images_and_leaves_the_validation_set_out(
+    two_classes,
+):
+    whole = opened(two_classes)
+    folds = [opened(two_classes, fold=f"{number}/3") for number in (1, 2, 3)]
+    validated = [name for fold in folds for name in fold.validation.names]
+    assert sorted(validated) == sorted(whole.train.names)
+    for number, fold in enumerate(folds, 1):
+        assert fold.test.names == whole.test.names
+        assert not {*fold.train.names, *fold.validation.names} & {*whole.validation.names}
+        assert f"Fold {number} of 3 of the training images validates" in fold.note
+    assert len({fold.sha256 for fold in [whole, *folds]}) == 4
+
+
+def test_limits_count_before_images_are_dealt_to_folds(two_classes):
+    first = opened(two_classes, train_limit=12).train.names
+    folds = [opened(two_classes, train_limit=12, fold=f"{number}/3") for number in (1, 2, 3)]
+    assert sorted(name for fold in folds for name in fold.validation.names) == sorted(first)
+    limited = opened(two_classes, eval_limit=2, fold="1/3")
+    assert (len(limited.validation), len(limited.test)) == (2, 2)
+
+
+def test_a_copy_in_another_fold_is_a_leak_of_the_run(two_classes, tmp_path):
+    copy = shutil.copytree(two_classes, tmp_path / "copy")
+    first = opened(copy, fold="1/3").validation.names[0]
+    other = opened(copy, fold="1/3").train.names[0]
+    shutil.copy(copy / first, copy / other)
+    assert opened(copy, fold="1/3").leaks == ((other, first),)
+    assert len(opened(copy).leaks) == 0
+
+
+def test_another_fold_is_another_run():
+    one, two = (Config(fold=fold).to_json() for fold in ("1/3", "2/3"))
+    assert differences(one, two) == {"fold": ("1/3", "2/3")}

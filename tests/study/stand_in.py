@@ -21,7 +21,7 @@ from lib.runs import folder as run_folder  # noqa: E402
 from lib.runs.history import Epoch, read_history, write_history  # noqa: E402
 from lib.system.files import read_json, write_json  # noqa: E402
 
-EPOCH_SECONDS = 0.1
+EPOCH_SECONDS = 0.06
 
 
 def accuracy_of(config, epoch):

@@ -78,11 +78,10 @@ def test_two_machines_work_on_one_study(server, flags, tmp_path):
 def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(server, flags, tmp_path):
     asked = [*SPACE, f"--storage={server}", *flags]
     said = study(f"--study={tmp_path / 'undisturbed'}", *asked)
-    for wait in (0.5, 1.0):
-        process = start(f"--study={tmp_path / 'killed'}", *asked)
-        process.stdout.readline()
-        time.sleep(wait)
-        kill(process)
+    process = start(f"--study={tmp_path / 'killed'}", *asked)
+    while not list(tmp_path.glob("killed/runs/trial-001/history.csv")):
+        time.sleep(0.05)
+    kill(process)
     assert table(study(f"--study={tmp_path / 'killed'}", *asked)) == table(said)
     assert trials(tmp_path / "killed") == trials(tmp_path / "undisturbed")
 
