@@ -32,7 +32,7 @@ import flags
 from lib.errors import Stopped, UserError
 from lib.system.atomic import NO_PLACE
 from lib.system.progress import say
-from lib.train import evaluate, suggest_rate, train
+from lib.train import dry_run, evaluate, suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
@@ -54,6 +54,8 @@ def main(_: list[str]) -> None:
                 flags.run.ENSEMBLE.value,
                 flags.run.CALIBRATE.value,
             )
+        elif flags.run.DRY_RUN.value:
+            dry_run(flags.configuration())
         elif name := flags.run.FIND_RATE.value:
             suggest_rate(flags.configuration(), name, STOP)
         else:

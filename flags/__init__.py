@@ -9,14 +9,16 @@ import functools
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import app
 from absl import flags as absl_flags
 
 from flags import data, model, phases, run
-from lib.config import Config, fold_of, resolved
+from lib.config import Config, backbone_file, fold_of, resolved
 from lib.errors import UserError
 from lib.model.backbones import default_size, record_of
+from lib.runs.folder import saved
 from lib.system import runtime
 
 __all__ = ["configuration", "data", "model", "parse", "phases", "run"]
@@ -95,11 +97,20 @@ def configuration(run: Config | None = None) -> Config:
     base = run or Config()
     names = [field.name for field in dataclasses.fields(Config) if field.name != "phases"]
     given = {name: parsed[name].value for name in names if parsed[name].present}
-    if run is None and "backbone" in given and "image_size" not in given:
-        given["image_size"] = default_size(given["backbone"])
     if "plugin" in given:
         given["plugin"] = tuple(given["plugin"])
     record = record_of(given.get("backbone", base.backbone))
     asked = phases.phases(run.phases if run else (), record.thaw if record else "35%")
     fold_of(given.get("fold"))
-    return resolved(dataclasses.replace(base, **given, phases=asked))
+    found = resolved(dataclasses.replace(base, **given, phases=asked))
+    if run is None and "backbone" in given and "image_size" not in given:
+        found = dataclasses.replace(found, image_size=_size(found))
+    return found
+
+
+def _size(config: Config) -> int:
+    """The side of the images where it is not asked for: what the backbone was made for."""
+    file = backbone_file(config.backbone)
+    if file and not file.exists() and (before := saved(Path(config.workdir))):
+        return before.config.image_size  # the run goes on without the file
+    return default_size(config.backbone)

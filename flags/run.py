@@ -71,6 +71,12 @@ FIND_RATE = flags.DEFINE_string(
     "the name of a phase: do not train, but try rising learning rates on it and suggest one;"
     " nothing of the run changes",
 )
+DRY_RUN = flags.DEFINE_boolean(
+    "dry_run",
+    False,
+    "do not train, but say what would be: the layers, where the network is cut, what is folded, and"
+    " how long an epoch takes; nothing is written",
+)
 TEST_DIR = flags.DEFINE_string(
     "test_dir", None, "with --phase=evaluate: another set, a folder with one folder per class"
 )

@@ -1,17 +1,20 @@
 """A run from its beginning to its result, and what is asked of it."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib import plugins
 from lib.config import Config, resolved, setting
-from lib.data.dataset import open_dataset, open_test_set, require_outside
+from lib.data.dataset import list_splits_of, open_dataset, open_test_set, require_outside
 from lib.inference.baseline import open_baseline, require_baseline
 from lib.inference.views import view_count
+from lib.model.backbones import require_known
 from lib.runs import folder as run_folder
 from lib.system import runtime
 from lib.system.progress import bar, say
-from lib.training.parts import open_parts
+from lib.training.parts import fetch_weights, open_parts
 from lib.training.stopping import StopRequest
 
 
@@ -67,6 +70,29 @@ def train(
                 train_phase(run, phase)
             finish(run)
     return folder
+
+
+def dry_run(config: Config) -> None:
+    """Says what a run would train, and what an epoch of it costs here; no folder is made.
+
+    Args:
+        config: what the run would be.
+
+    Raises:
+        UserError: something that the user can correct; the message is one line.
+    """
+    config = resolved(config)
+    config = dataclasses.replace(config, threads=config.threads or runtime.cores())
+    require_known(config)
+    fetch_weights(config)
+    splits = list_splits_of(config, bar)
+    runtime.start(config.threads, config.seed)
+    from lib.training.dry_run import describe
+    from lib.training.trainable import build_network
+
+    plugins.load(config.plugin)
+    network = build_network(config, splits.classes, config.from_run and Path(config.from_run))
+    describe(config, network, splits.classes, len(splits.train))
 
 
 def evaluate(

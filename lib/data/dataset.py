@@ -134,10 +134,19 @@ def list_classes_of(config: Config, progress: Progress) -> list[str]:
     Raises:
         UserError: the data set cannot be obtained, or is not laid out as expected.
     """
+    return list(list_splits_of(config, progress).classes)
+
+
+def list_splits_of(config: Config, progress: Progress) -> Splits:
+    """The splits of a run's data set where no image is bad; none is read.
+
+    Raises:
+        UserError: the data set cannot be obtained, or is not laid out as expected.
+    """
     found = splits.split_folder(_folder(config, progress), config.seed)
     if fold := fold_of(config.fold):
-        found = splits.folded(splits.limited(found, config.train_limit, None), fold)
-    return list(found.classes)
+        return splits.folded(splits.limited(found, config.train_limit, None), fold)
+    return splits.limited(found, config.train_limit, config.eval_limit)
 
 
 def open_test_set(

@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from lib import plugins
 from lib.config import Config, expanded, setting
 from lib.errors import UserError
 from lib.inference.calibration import temperature_of
@@ -89,7 +91,7 @@ def open_trained(folder: Path, config: Config, classes: Sequence[str], checkpoin
     Raises:
         UserError: there is no such checkpoint, or it is of another network.
     """
-    backbone, scaling = open_kept(folder) or build_backbone(config, bar)
+    backbone, scaling = _kept(folder, config) or build_backbone(config, bar)
     network = build(backbone, len(classes), config.dropout, config.seed, scaling)
     while True:
         path = _found(folder, config, checkpoint)
@@ -98,6 +100,16 @@ def open_trained(folder: Path, config: Config, classes: Sequence[str], checkpoin
         except UserError:
             if _found(folder, config, checkpoint) == path:  # not just replaced by a newer one
                 raise
+
+
+def _kept(folder: Path, config: Config) -> tuple[keras.Model, str] | None:
+    try:
+        return open_kept(folder)
+    except UserError:
+        if not config.plugin:
+            raise
+        plugins.load(config.plugin)  # which may register layers of the user's own
+        return open_kept(folder)
 
 
 def load_trained(

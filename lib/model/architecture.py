@@ -99,7 +99,10 @@ def open_kept(folder: Path) -> tuple[keras.Model, str] | None:
     keras.backend.clear_session(free_memory=False)
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return keras.models.model_from_json(json.dumps(kept["architecture"])), kept["scaling"]
+        model = keras.models.model_from_json(json.dumps(kept["architecture"]))
+        if functional(model) is None:
+            raise ValueError("it describes no model")
+        return model, kept["scaling"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -175,9 +178,9 @@ def _from_file(path: Path, config: Config) -> keras.Model:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # what is in it decides which it is
         raise UserError(
-            f"{received} cannot be loaded ({_in_a_line(error)}); layers of your own are registered"
-            " by keras.saving.register_keras_serializable in a file that is given as"
-            f" {setting('plugin')}"
+            f"{received} cannot be loaded ({_in_a_line(error)}); write a Lambda as a layer of its"
+            " own, and register layers of your own by keras.saving.register_keras_serializable, in"
+            f" a file that is given as {setting('plugin')}"
         ) from error
     if functional(model) is not None and len(model.inputs) == 1:
         model = _of_size(model, config.image_size, received)

@@ -41,7 +41,7 @@ def first_trained(backbone: keras.Model, phase: Phase) -> int | None:
         if not 0 <= thaw < len(layers):
             raise UserError(
                 f"{received}: the backbone has layers 0 to {len(layers) - 1}; give one of these, or"
-                f" the name of a layer or block such as {blocks_of(backbone)[-1]}"
+                f" the name of a layer or block such as {_with_weights(backbone)}"
             )
         return thaw
     if share := re.fullmatch(r"(\d+(?:\.\d*)?)%", thaw):
@@ -56,6 +56,12 @@ def first_trained(backbone: keras.Model, phase: Phase) -> int | None:
     near = difflib.get_close_matches(thaw, {*layers, *blocks}, n=4, cutoff=0.4)
     hint = f"near it: {', '.join(sorted(near))}" if near else "expected none, all, an index or 35%"
     raise UserError(f"{received}: the backbone has no layer or block of that name; {hint}")
+
+
+def _with_weights(backbone: keras.Model) -> str:
+    """The last block that has something to train."""
+    named = zip(leaf_layers(backbone), blocks_of(backbone), strict=True)
+    return ([name for layer, name in named if layer.weights] or blocks_of(backbone))[-1]
 
 
 def freeze(network: Network, trained_from: int | None) -> list[keras.Variable]:

@@ -140,10 +140,9 @@ def graph_of(model: keras.Model) -> Graph:
     Keras has no public way to the calls of which a model consists; a test holds what is used here.
     """
     steps: list[Step] = []
-    (output,) = _inline(model, [0], steps)
-    shapes = {0: tuple(model.inputs[0].shape[1:])}
-    for step in steps:
-        shapes |= zip(step.gives, step.shapes, strict=True)
+    symbols = {0: functional(model).inputs[0]}
+    (output,) = _inline(model, [0], steps, symbols)
+    shapes = {key: tuple(symbol.shape[1:]) for key, symbol in symbols.items()}
     return Graph(tuple(steps), output, shapes)
 
 
@@ -162,16 +161,26 @@ def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return list(found.values())
 
 
-def _inline(model: keras.Model, inputs: Sequence[int], steps: list[Step]) -> list[int]:
+def _inline(
+    model: keras.Model,
+    inputs: Sequence[int],
+    steps: list[Step],
+    symbols: dict[int, keras.KerasTensor],
+) -> list[int]:
     """Appends the steps of a model, and returns the keys of its outputs.
 
     Args:
         model: functional, or sequential and built.
         inputs: the keys of its inputs.
         steps: those before it.
+        symbols: shape and type of all values by their keys, to which its own are added.
     """
     model = functional(model)
     keys = dict(zip(map(id, model.inputs), inputs, strict=True))
+    # A model inside of another one may be used for other shapes than it was built for.
+    as_built = all(
+        symbols[key].shape == each.shape for key, each in zip(inputs, model.inputs, strict=True)
+    )
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
@@ -179,19 +188,20 @@ def _inline(model: keras.Model, inputs: Sequence[int], steps: list[Step]) -> lis
             tensors = node.arguments.keras_tensors
             takes = [keys[id(tensor)] for tensor in tensors]
             if functional(node.operation) is not None:
-                gives = _inline(node.operation, takes, steps)
+                gives = _inline(node.operation, takes, steps, symbols)
             else:
-                begin = steps[-1].gives[-1] + 1 if steps else 1
-                gives = list(range(begin, begin + len(node.outputs)))
-                steps.append(
-                    Step(
-                        node.operation,
-                        node.arguments,
-                        dict(zip(map(id, tensors), takes, strict=True)),
-                        tuple(takes),
-                        tuple(gives),
-                        tuple(tuple(each.shape[1:]) for each in node.outputs),
+                outputs = node.outputs
+                by_tensor = dict(zip(map(id, tensors), takes, strict=True))
+                if not as_built:
+                    filled = {each: symbols[key] for each, key in by_tensor.items()}
+                    arguments, options = node.arguments.fill_in(filled)
+                    outputs = keras.tree.flatten(
+                        node.operation.compute_output_spec(*arguments, **options)
                     )
-                )
+                gives = list(range(len(symbols), len(symbols) + len(outputs)))
+                symbols |= zip(gives, outputs, strict=True)
+                shapes = tuple(tuple(each.shape[1:]) for each in outputs)
+                call = (by_tensor, tuple(takes), tuple(gives), shapes)
+                steps.append(Step(node.operation, node.arguments, *call))
             keys |= zip(map(id, node.outputs), gives, strict=True)
     return [keys[id(tensor)] for tensor in model.outputs]

@@ -45,11 +45,14 @@ class Parts:
 def fetch_weights(config: Config) -> None:
     """Makes sure that the first weights are there: a missing file is found before it is read.
 
+    What Keras downloads is looked for once it is started.
+
     Raises:
         UserError: they cannot be obtained.
     """
-    if not config.from_run and (config.weights != "imagenet" or is_mobilenet_v2(config)):
-        fetch(config.weights, alpha_of(config), config.image_size, bar)
+    ours = is_mobilenet_v2(config)
+    if not config.from_run and (ours or config.weights != "imagenet"):
+        fetch(config.weights, alpha_of(config) if ours else 1.0, config.image_size, bar)
 
 
 def open_parts(folder: Path, config: Config) -> Parts:

@@ -65,6 +65,26 @@ def test_the_first_trained_layer_is_a_number_or_a_name(given, expected):
     assert configuration(f"--finetune_thaw={given}").phase("finetune").thaw == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "size", "thaw"),
+    [
+        (["--backbone=inception_v3"], 299, "35%"),
+        (["--backbone=inception_v3", "--image_size=96", "--fine_tune_at=3"], 96, 3),
+        (["--backbone=mobilenet_v2(alpha=0.35)"], 160, 100),
+    ],
+)
+def test_a_backbone_brings_the_size_of_its_images_and_what_fine_tuning_thaws(given, size, thaw):
+    found = configuration(*given)
+    assert (found.image_size, found.phase("finetune").thaw) == (size, thaw)
+    assert found.phase("head").thaw == "none"
+
+
+def test_a_file_as_the_backbone_is_remembered_by_its_full_path_and_has_weights_of_its_own():
+    found = configuration("--backbone=~/mine.keras")
+    assert found.backbone == str(Path.home() / "mine.keras")
+    assert (found.weights, found.image_size) == ("own", 160)
+
+
 def test_each_phase_that_is_named_has_flags_of_its_own(tmp_path):
     head, top, whole = configuration(
         "--phases=head,top,all", "--top_thaw=35%", "--all_thaw=all", "--all_patience=2"

@@ -41,6 +41,8 @@ NEED_NO_TENSORFLOW = {
     "a weight file that is not there": (["--weights=/nowhere.h5"], "no such file"),
     "weights that were never trained": (["--weights=imagenet", "--alpha=0.4"], "weights exist for"),
     "weights that cannot be downloaded": (["--weights=imagenet"], "could not be downloaded"),
+    "a backbone that there is not": (["--backbone=resnt50"], "did you mean resnet50"),
+    "a backbone that is not there": (["--backbone=/nowhere.keras"], "no such file"),
     "a data set that is not there": (["--dataset=/nowhere"], "no such folder"),
 }
 
@@ -55,6 +57,7 @@ def test_before_tensorflow_is_started(failure, wrong, said, monkeypatch):
 NEED_TENSORFLOW = {
     "an unknown optimizer of the head": (["--head_optimizer=adan"], "did you mean adam"),
     "an unknown optimizer": (["--finetune_optimizer=adan"], "did you mean adam"),
+    "images too small": (["--backbone=xception", "--weights=none"], "must be at least 71x71"),
     "a layer beyond the last": (["--fine_tune_at=999"], "layers 0 to 153"),
     "an unknown layer": (["--fine_tune_at=block_17"], "no layer or block of that name"),
     "weights of another width": (["--alpha=0.5"], "give the --alpha that the file was made with"),

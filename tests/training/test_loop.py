@@ -102,7 +102,7 @@ def initial_network():
 @contextlib.contextmanager
 def opened(folder, config, dataset, stop=None):
     folder.mkdir(exist_ok=True)
-    parts = Parts(config, saved(folder), {}, initial_network(), dataset)
+    parts = Parts(config, saved(folder), {}, initial_network(), "of noise", None, dataset)
     with open_run(folder, parts, 0.0, stop or Stop()) as run:
         yield run
 
