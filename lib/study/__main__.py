@@ -169,7 +169,7 @@ def _plan(given: argparse.Namespace, of_train: tuple[str, ...], before: Plan | N
         threads=flags["threads"] or share,
         storage=shown(given.storage),
     )
-    plans.require_free(answers[0]["given"], plan, space)
+    plans.require_free(set(answers[0]["given"]), plan, space)
     if before is None and (space or plan.folds):
         # Each value once, with the last fold, which finds classes with too few images.
         fold = plan.members[-1].arguments

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +247,7 @@ def _require_same(study: Path, before: Plan, now: Plan) -> None:
         )
 
 
-def require_free(given: Collection[str], plan: Plan, varied: Collection[str]) -> None:
+def require_free(given: Set[str], plan: Plan, varied: Collection[str]) -> None:
     """Makes sure that no flag is given, or searched over, that the study decides by itself.
 
     Args:
@@ -258,8 +258,9 @@ def require_free(given: Collection[str], plan: Plan, varied: Collection[str]) ->
     Raises:
         UserError: one is.
     """
-    own = {"workdir", "phase", "find_rate", "test_dir", "against", "tta", "ensemble", "calibrate"}
-    own |= {"fold"} if plan.folds else set()
+    own = {"workdir", "phase"} | ({"fold"} if plan.folds else set())
+    # What is no part of a configuration asks for something else than training.
+    own |= given - plan.flags.keys() - {"fine_tune_at"}
     if clash := sorted(own & {*given, *varied}):
         raise UserError(f"{setting(clash[0])} is decided by the study itself: leave it out")
     if plan.seeds and "seed" in varied:

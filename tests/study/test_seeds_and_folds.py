@@ -123,6 +123,8 @@ def test_a_full_disk_ends_the_study_with_one_line_and_marks_nothing(flags, tmp_p
         (["--folds=1"], "argument --folds: '1' is not a number of folds"),
         ([], "expected --seeds, --folds or --space"),
         (["--seeds=2", "--", "--workdir=x"], "--workdir is decided by the study itself"),
+        (["--seeds=2", "--", "--dry_run"], "--dry_run is decided by the study itself"),
+        (["--seeds=2", "--", "--find_rate=head"], "--find_rate is decided by the study itself"),
         (["--folds=2", "--", "--fold=1/2"], "--fold is decided by the study itself"),
         (["--seeds=2", "--", "--head_optimizer=adm"], "there is no optimizer 'adm'"),
     ],
