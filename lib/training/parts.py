@@ -83,13 +83,12 @@ def open_parts(folder: Path, config: Config) -> Parts:
         begun = resume.require_same_phases(folder, config, before)
     kept = folder if begun else config.from_run and Path(config.from_run)
     network = build_network(config, classes, kept)
-    # Of what a checkpoint has taken the place of, no more than this is known.
-    known_by_run = config.from_run or config.weights == "none" or comes_with_weights(config)
-    initial = (
-        before.facts["initial_weights_sha256"]
-        if begun and known_by_run
-        else weights_sha256(network.backbone.variables)
-    )
+    initial = weights_sha256(network.backbone.variables)
+    # Of first weights that are not made or read again, the word for them is compared.
+    left_out = config.weights == "none" or comes_with_weights(config)
+    same = begun and before.flags["weights"] == config.weights
+    if begun and (config.from_run or (left_out and same)):
+        initial = before.facts["initial_weights_sha256"]
     file = backbone_file(config.backbone)
     if file and before and not file.exists():
         backbone = before.facts["backbone_sha256"]

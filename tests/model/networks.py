@@ -21,7 +21,7 @@ TRAINED = (
     *("mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0", "resnet50", "densenet121"),
     *("convnext_tiny", "inception_v3"),
 )
-TOP = Phase("top", thaw="35%")
+TOP = Phase("top", thaw="20%")
 
 
 def images(count: int, size: int = SIZE) -> np.ndarray:
@@ -75,7 +75,7 @@ def float64():
 
 
 def features_at_the_cut(network: Network, count: int) -> tf.Tensor:
-    """What enters the trained part where the top 35 % are trained, of some images."""
+    """What enters the trained part where the top is trained, of some images."""
     found = border(network, first_trained(network.backbone, TOP))
     below = Part(found.graph, 0, found.at, fold=False)
     return tf.function(lambda x: below(network.as_input(x)), autograph=False)(

