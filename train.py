@@ -21,7 +21,9 @@ STOP.listen()  # before the other imports, which Ctrl-C may interrupt
 import errno
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 from absl import app
 from absl import flags as absl_flags
@@ -29,6 +31,7 @@ from absl import flags as absl_flags
 import flags
 from lib.config import Config
 from lib.data.dataset import open_dataset, open_test_set
+from lib.distribution.launch import Launcher
 from lib.errors import Stopped, UserError
 from lib.inference.baseline import open_baseline, require_baseline
 from lib.system import runtime
@@ -37,6 +40,9 @@ from lib.train import suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
+
+WORKERS = Launcher()
+LEAVING = threading.Lock()
 
 # What the system answers where there is no room, or no right, to write.
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -51,21 +57,44 @@ def main(_: list[str]) -> None:
         elif name := flags.run.FIND_RATE.value:
             suggest_rate(flags.configuration(), name, STOP)
         else:
-            train(flags.configuration(), phase, STOP, STARTED)
+            train_together(flags.configuration(), phase)
     except UserError as error:
-        sys.exit(f"train.py: error: {error}")
+        give_up(str(error))
     except Stopped as stopped:
-        say(str(stopped))
         # All is written and closed; taking TensorFlow down in order would take seconds more.
-        os._exit(stopped.exit_code)
+        leave(str(stopped), stopped.exit_code)
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
         what = error.filename2 or error.filename or flags.configuration().workdir
-        sys.exit(
-            f"train.py: error: {what} cannot be written ({error.strerror}): make room or make it"
-            " writable; the same command then goes on"
+        give_up(
+            f"{what} cannot be written ({error.strerror}): make room or make it writable; the same"
+            " command then goes on"
         )
+
+
+def give_up(problem: str, code: int = 1) -> NoReturn:
+    """Leaves the program with an error; from any thread."""
+    if WORKERS.count == 1:
+        sys.exit(f"train.py: error: {problem}")
+    leave(f"train.py: error: {problem}", code, sys.stderr)
+
+
+def leave(line: str, code: int, stream: TextIO | None = None) -> NoReturn:
+    """Says a last line and ends the program at once, and with it the workers that it started."""
+    LEAVING.acquire()  # whoever comes second has nothing to add
+    if line:
+        say(line, stream)
+    WORKERS.end()
+    os._exit(code)
+
+
+def train_together(config: Config, phase: str) -> None:
+    """Trains, as one of several workers where there are others, or starts them on this machine."""
+    cluster = WORKERS.join(config.workers, [sys.executable, *sys.argv], give_up)
+    train(config, phase, STOP, STARTED, cluster, give_up)
+    if cluster.count > 1:
+        leave("", 0)
 
 
 def evaluate(config: Config, test_dir: str | None, against: str | None) -> None:

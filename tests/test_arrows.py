@@ -26,9 +26,20 @@ ARROWS = {
     "reporting": {"config", "errors", "runs", "system"},
     "training": {"config", "data", "distribution", "errors", "model", "plugins", "randomness"}
     | {"reporting", "runs", "specs", "system"},
-    "inference": {"config", "data", "errors", "model", "reporting", "runs", "system", "training"},
+    "inference": {
+        "config",
+        "data",
+        "distribution",
+        "errors",
+        "model",
+        "reporting",
+        "runs",
+        "system",
+    }
+    | {"training"},
     "registries": {"config", "data", "training"},
-    "train": {"config", "data", "inference", "reporting", "runs", "system", "training"},
+    "train": {"config", "data", "distribution", "inference", "reporting", "runs", "system"}
+    | {"training"},
     "predict": {"config", "errors", "inference", "reporting", "runs", "system"},
     "export": {"config", "data", "errors", "inference", "runs", "system"},
     "compare": {"config", "errors", "inference", "reporting", "runs", "system"},
