@@ -20,7 +20,9 @@ STOP.listen()  # before the other imports, which Ctrl-C may interrupt
 
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 # Figures are drawn into files, and matplotlib refuses to be imported where this names nothing.
 os.environ.pop("MPLBACKEND", None)
@@ -29,6 +31,8 @@ from absl import app
 from absl import flags as absl_flags
 
 import flags
+from lib.config import Config
+from lib.distribution.launch import Launcher
 from lib.errors import Stopped, UserError
 from lib.system.atomic import NO_PLACE
 from lib.system.progress import say
@@ -36,6 +40,9 @@ from lib.train import dry_run, evaluate, suggest_rate, train
 
 for topic in (flags.run, flags.data, flags.model, flags.phases):
     absl_flags.adopt_module_key_flags(topic)
+
+WORKERS = Launcher()
+LEAVING = threading.Lock()
 
 
 def main(_: list[str]) -> None:
@@ -59,21 +66,44 @@ def main(_: list[str]) -> None:
         elif name := flags.run.FIND_RATE.value:
             suggest_rate(flags.configuration(), name, STOP)
         else:
-            train(flags.configuration(), phase, STOP, STARTED)
+            train_together(flags.configuration(), phase)
     except UserError as error:
-        sys.exit(f"train.py: error: {error}")
+        give_up(str(error))
     except Stopped as stopped:
-        say(str(stopped))
         # All is written and closed; taking TensorFlow down in order would take seconds more.
-        os._exit(stopped.exit_code)
+        leave(str(stopped), stopped.exit_code)
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
         what = error.filename2 or error.filename or flags.configuration().workdir
-        sys.exit(
-            f"train.py: error: {what} cannot be written ({error.strerror}): make room or make it"
-            " writable; the same command then goes on"
+        give_up(
+            f"{what} cannot be written ({error.strerror}): make room or make it writable; the same"
+            " command then goes on"
         )
+
+
+def give_up(problem: str, code: int = 1) -> NoReturn:
+    """Leaves the program with an error; from any thread."""
+    if WORKERS.count == 1:
+        sys.exit(f"train.py: error: {problem}")
+    leave(f"train.py: error: {problem}", code, sys.stderr)
+
+
+def leave(line: str, code: int, stream: TextIO | None = None) -> NoReturn:
+    """Says a last line and ends the program at once, and with it the workers that it started."""
+    LEAVING.acquire()  # whoever comes second has nothing to add
+    if line:
+        say(line, stream)
+    WORKERS.end()
+    os._exit(code)
+
+
+def train_together(config: Config, phase: str) -> None:
+    """Trains, as one of several workers where there are others, or starts them on this machine."""
+    cluster = WORKERS.join(config.workers, [sys.executable, *sys.argv], give_up)
+    train(config, phase, STOP, STARTED, cluster, give_up)
+    if cluster.count > 1:
+        leave("", 0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Kills a short run again and again at random moments, and compares the bits it ends in.
 
     python -m benchmarks.kill_campaign --kills=200 --seed=0
+    python -m benchmarks.kill_campaign --kills=100 --workers=1,2,4
+
+With several numbers of workers, each start takes one of them at random, and the kill hits one of
+the workers; the undisturbed run has one.
 
 Runs on the photographs of $CATS_AND_DOGS_DIR with the weights of $MOBILENET_V2_WEIGHTS where both
 are set, else on the drawn data set and weights. Prints a Markdown table of where the kills hit, and
@@ -9,8 +13,10 @@ undisturbed one.
 """
 
 import argparse
+import contextlib
 import os
 import random
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -64,12 +70,14 @@ class Campaign:
         program: what is started.
         home: a folder for the runs.
         seed: of the moments.
+        workers: numbers of workers, of which each start takes one.
     """
 
-    def __init__(self, program: Program, home: Path, seed: int):
+    def __init__(self, program: Program, home: Path, seed: int, workers: Sequence[int] = (1,)):
         self._program = program
         self._home = home
         self._random = random.Random(seed)
+        self._workers = workers
         self.kills = Counter[str]()
         self.runs = self.starts = 0
         self.differences: list[str] = []
@@ -98,7 +106,8 @@ class Campaign:
         self.starts += 1
         trace = self._home / "trace"
         trace.write_text("")
-        process = self._program.launch(workdir, trace=trace)
+        workers = self._random.choice(self._workers)
+        process = self._program.with_flags(f"--workers={workers}").launch(workdir, trace=trace)
         # Half of the moments are counted from where training begins: most of a start is start-up.
         from_training = self._random.random() < 0.5
         left = self._random.uniform(0, self._seconds * (0.6 if from_training else 1))
@@ -109,11 +118,15 @@ class Campaign:
             if not from_training or "phase:" in trace.read_text():
                 left -= now - last
             last = now
-        if kill:
-            process.kill()
+        victim = process.pid
+        if kill and process.poll() is None:
+            victim = self._random.choice([victim, *_children(victim)])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
         _, errors = process.communicate()
-        if process.returncode == -9:
-            self.kills[place_of(trace.read_text().split())] += 1
+        if process.returncode == (-9 if victim == process.pid else 1):
+            who = "" if len(self._workers) == 1 else f" ({_who(victim, process.pid, workers)})"
+            self.kills[place_of(trace.read_text().split()) + who] += 1
             return False
         if process.returncode != 0:
             sys.exit(f"{workdir} ended with exit code {process.returncode}: {errors}")
@@ -135,11 +148,25 @@ class Campaign:
         )
 
 
+def _children(pid: int) -> list[int]:
+    """The other workers that a process has started."""
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _who(victim: int, chief: int, workers: int) -> str:
+    return f"{'the chief' if victim == chief else 'another'} of {workers}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", default="1", help="numbers of workers, such as 1,2,4")
     chosen = parser.parse_args()
+    workers = [int(each) for each in chosen.workers.split(",")]
     dataset = os.environ.get("CATS_AND_DOGS_DIR")
     weights = os.environ.get("MOBILENET_V2_WEIGHTS")
     data = (
@@ -149,7 +176,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as home:
         campaign = Campaign(
-            Program((*data, *_RECIPE), Path(home, "cache")), Path(home), chosen.seed
+            Program((*data, *_RECIPE), Path(home, "cache")), Path(home), chosen.seed, workers
         )
         campaign.run(chosen.kills)
     print(campaign.table())

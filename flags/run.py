@@ -29,6 +29,27 @@ flags.DEFINE_integer(
     lower_bound=0,
 )
 flags.DEFINE_integer(
+    "workers",
+    Config.workers,
+    "processes that train together on this machine, a power of two, as many as there are slices at"
+    " most; results do not depend on their number. On several machines they are started by a"
+    " cluster manager, with TF_CONFIG or by srun",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "worker_wait",
+    Config.worker_wait,
+    "seconds to wait at the start for workers that have not come",
+    lower_bound=1,
+)
+flags.DEFINE_enum(
+    "exchange",
+    Config.exchange,
+    ["exact", "fast"],
+    "how the workers' gradients are summed: in one order, so that results do not depend on the"
+    " number of workers; or as TensorFlow finds fastest",
+)
+flags.DEFINE_integer(
     "checkpoint_every",
     Config.checkpoint_every,
     "steps between checkpoints inside an epoch; one more is written at each epoch's end",
@@ -101,6 +122,13 @@ CALIBRATE = flags.DEFINE_boolean(
     False,
     "with --phase=evaluate: find on the validation set the temperature with which probabilities say"
     " how often they are right; predictions and exports then use it",
+)
+flags.register_multi_flags_validator(
+    ["phase", "find_rate", "workers"],
+    lambda given: (
+        given["workers"] == 1 or (given["phase"] != "evaluate" and given["find_rate"] is None)
+    ),
+    message="--workers is for training",
 )
 for _only in (TEST_DIR, AGAINST, TTA, ENSEMBLE, CALIBRATE):
     flags.register_multi_flags_validator(

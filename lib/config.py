@@ -65,6 +65,9 @@ class Config:
     seed: int = 0
     threads: int = 0  # resolved to all cores
     plugin: tuple[str, ...] = ()
+    workers: int = 1
+    worker_wait: int = 60
+    exchange: str = "exact"
 
     dataset: str = "cats_and_dogs"
     data_dir: str = ""  # resolved to the per-user cache where empty
@@ -255,6 +258,20 @@ def require_slices(config: Config) -> None:
         )
 
 
+def require_workers(config: Config, count: int) -> None:
+    """Makes sure that the slices of a batch can be shared out evenly.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if config.slices_in_use % count:
+        fitting = ", ".join(str(2**i) for i in range(config.slices_in_use.bit_length()))
+        raise UserError(
+            f"{setting('workers', count)}: expected a number that divides"
+            f" {setting('slices', config.slices_in_use)}: {fitting}"
+        )
+
+
 def user_cache() -> Path:
     """The folder for what can be made again: data sets, decoded images, downloaded weights."""
     place = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -351,7 +368,14 @@ def resolved(config: Config) -> Config:
 # Where things are kept, how much of them, and how often state is written.
 HOUSEKEEPING = frozenset(
     {"workdir", "data_dir", "dataset_url", "cache_mb", "memory_mb", "bad_images", "histograms"}
-    | {"checkpoint_every", "keep_checkpoints", "log_every", "threads"}
+    | {"checkpoint_every", "keep_checkpoints", "log_every", "threads", "workers", "worker_wait"}
+)
+
+# What may differ between the workers of a run: where things are, and how much a machine can bear.
+# Data, weights and plugins are compared by content.
+OF_ONE_WORKER = frozenset(
+    {"workdir", "data_dir", "dataset", "dataset_url", "weights", "from_run", "plugin", "cache_mb"}
+    | {"memory_mb", "threads", "workers", "worker_wait"}
 )
 
 # What may differ between two starts of one run without making it another one. Data, weights and

@@ -1,13 +1,17 @@
 """A run from its beginning to its result, and what is asked of it."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib import plugins
 from lib.config import Config, resolved, setting
 from lib.data.dataset import list_splits_of, open_dataset, open_test_set, require_outside
+from lib.distribution.cluster import ALONE, Cluster
+from lib.distribution.meeting import Meeting
 from lib.inference.baseline import open_baseline, require_baseline
 from lib.inference.views import view_count
 from lib.model.backbones import require_known
@@ -17,12 +21,17 @@ from lib.system.progress import bar, say
 from lib.training.parts import fetch_weights, open_parts
 from lib.training.stopping import StopRequest
 
+if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
+    from lib.distribution.workers import Workers
+
 
 def train(
     config: Config,
     until: str = "all",
     stop: StopRequest | None = None,
     started: float | None = None,
+    cluster: Cluster = ALONE,
+    give_up: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Trains what is not trained yet of a run, then measures the result on the test set.
 
@@ -38,6 +47,8 @@ def train(
         until: the phase to end with, or "all".
         stop: whether the program is asked to end; None where no signal is handled.
         started: when the program was, by `time.monotonic`; None for now.
+        cluster: all workers that train the run, and which of them this is.
+        give_up: ends the process with a line, where another worker does not answer.
 
     Returns:
         The folder of the run.
@@ -52,10 +63,22 @@ def train(
     phases = config.phases if until == "all" else config.phases[: names.index(until) + 1]
     folder = Path(config.workdir)
     require_outside(config)  # before it is made
+    meeting = Meeting(cluster)
+    if cluster.count > 1:
+        stop.share()
+
+    def connect() -> "Workers":
+        from lib.distribution.workers import Workers
+
+        workers = Workers(cluster, lambda: stop.number, stop.agree, give_up)
+        stop.listen_again()  # TensorFlow takes SIGTERM for a preemption of the machine
+        return workers
+
     say(f"Training {' and '.join(phase.name for phase in phases)} in {folder}")
-    with run_folder.locked(folder):
-        parts = open_parts(folder, config)
-        run_folder.report_findings(folder, parts.dataset)
+    with run_folder.locked(folder) if cluster.chief else contextlib.nullcontext():
+        parts = open_parts(folder, config, meeting, connect)
+        if cluster.chief:
+            run_folder.report_findings(folder, parts.dataset)
         from lib.inference.outcome import finish
         from lib.runs.early_stopping import is_finished
         from lib.training.loop import train_phase
@@ -69,6 +92,7 @@ def train(
             for phase in phases:
                 train_phase(run, phase)
             finish(run)
+            run.workers.wait()
     return folder
 
 
@@ -167,7 +191,7 @@ def suggest_rate(config: Config, name: str, stop: StopRequest | None = None) -> 
     config, stop = resolved(config), stop or StopRequest()
     folder = Path(config.workdir)
     say(f"Trying learning rates for the phase {name} of {folder}; nothing of the run changes")
-    parts = open_parts(folder, config)
+    parts = open_parts(folder, config, Meeting(), lambda: None)
     from lib.reporting import plots
     from lib.runs import resume
     from lib.training import rate_finder

@@ -26,10 +26,11 @@ ARROWS = {
     "reporting": {"config", "errors", "runs", "system"},
     "training": {"config", "data", "distribution", "errors", "model", "plugins", "randomness"}
     | {"reporting", "runs", "specs", "system"},
-    "inference": {"config", "data", "errors", "model", "plugins", "reporting", "runs", "system"}
-    | {"training"},
+    "inference": {"config", "data", "distribution", "errors", "model", "plugins", "reporting"}
+    | {"runs", "system", "training"},
     "registries": {"config", "data", "model", "training"},
-    "train": {"config", "data", "inference", "model", "plugins", "reporting", "runs", "system"}
+    "train": {"config", "data", "distribution", "inference", "model", "plugins", "reporting"}
+    | {"runs", "system"}
     | {"training"},
     "predict": {"config", "errors", "inference", "reporting", "runs", "system"},
     "export": {"config", "data", "errors", "inference", "runs", "system"},

@@ -11,6 +11,7 @@ import numpy as np
 
 from lib.config import Config, setting
 from lib.data.dataset import Subset
+from lib.distribution.workers import SINGLE, Workers
 from lib.errors import reason
 from lib.inference.baseline import Baseline
 from lib.inference.calibration import CALIBRATION, HIGHEST, LOWEST, calibrated, fit_temperature
@@ -52,16 +53,17 @@ def finish(run: Run) -> None:
         say("Nothing was trained, so there is nothing to measure")
         return
     sha256 = weights_sha256(run.network.model.variables)
-    if read_json(path).get("weights_sha256") == sha256:
+    known = read_json(path).get("weights_sha256", "") if run.workers.chief else ""
+    if run.workers.from_chief(known.encode()).decode() == sha256:
         say(f"Nothing to do: the result is in {path}")
         return
     began = monotonic()
     journal = run.state.journal
     best_step = journal.best.step
-    checkpoint = run.best.of_step(best_step)
-    best = load_trained(run.network, run.config, run.dataset.classes, checkpoint)
-    test = evaluate_trained(best, run.dataset.test, run.stop)
+    test = evaluate_trained(best := _best(run), run.dataset.test, run.stop, run.workers)
     run.stop.raise_if_requested()
+    if not run.workers.chief:
+        return
     fault_points.point("outcome")
     predictions = test.of(run.dataset.test)
     explain = make_gradcam(run.network)
@@ -99,6 +101,20 @@ def finish(run: Run) -> None:
     write_json(path, result)
     say(_sentence("Test set", test, best))
     say(f"All of it on one page: {run.folder / REPORT}")
+
+
+def _best(run: Run) -> Trained:
+    """The network of a run with the weights of its best epoch, which the chief reads."""
+    row = run.state.journal.best
+    if run.workers.chief:
+        path = run.best.of_step(row.step)
+        best = load_trained(run.network, run.config, run.dataset.classes, path)
+    else:
+        trained_from = first_trained(run.network.backbone, run.config.phase(row.phase))
+        path = run.folder / "best"
+        best = Trained(run.config, run.dataset.classes, run.network, trained_from, row.step, path)
+    run.workers.assign_from_chief(run.network.model.variables)
+    return best
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,20 +312,26 @@ def _against(what: str, single: Evaluation, mean: Evaluation) -> dict[str, Any]:
     }
 
 
-def evaluate_trained(trained: Trained, subset: Subset, stop: StopRequest) -> Evaluation:
+def evaluate_trained(
+    trained: Trained,
+    subset: Subset,
+    stop: StopRequest,
+    workers: Workers = SINGLE,
+) -> Evaluation:
     """Evaluates a network on a set.
 
     Args:
         trained: with its weights.
         subset: the set.
         stop: whether the program was asked to end.
+        workers: that share the images out.
 
     Raises:
         Stopped: it was.
     """
     engine = trained.engine()
-    feed = EvaluationFeed(subset, engine, trained.config.batch_size, memory_mb=0)
-    return evaluate(feed, make_evaluation_step(engine, trained.network), stop)
+    feed = EvaluationFeed(subset, engine, trained.config.batch_size, 0, workers)
+    return evaluate(feed, make_evaluation_step(engine, trained.network), stop, workers)
 
 
 def summary(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:

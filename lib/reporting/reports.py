@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,13 @@ class Reports:
         """Writes what is left."""
         with self._tolerant("the summaries"):
             self._summaries.close()
+
+
+class Unreported:
+    """Reports of a worker that has none, as the chief's are those of the run."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **options: None
 
 
 def _line(row: Epoch, last_epoch: int) -> str:

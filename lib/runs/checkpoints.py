@@ -40,12 +40,14 @@ class TracedCheckpoint(tf.train.Checkpoint):
     @functools.cached_property
     def _graph(self) -> tf.types.experimental.PolymorphicFunction:
         write = super()._write
+        with tf.device("CPU:0"):
+            place = tf.constant(0).device  # its full name, another for each of several workers
 
         @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
         def graph(prefix: tf.Tensor) -> tf.Tensor:
             # All tensors in one file: TensorFlow begins another for each device, and in a graph it
             # takes one that is named in part for another than the same one named in full.
-            with tf.device("/job:localhost/replica:0/task:0/device:CPU:0"):
+            with tf.device(place):
                 return write(prefix)
 
         return graph

@@ -189,7 +189,8 @@ def continued(folder: Path, config: Config, before: Saved | None) -> Config:
     Raises:
         UserError: another run lives in the folder.
     """
-    config = dataclasses.replace(config, threads=config.threads or cores())
+    threads = config.threads or max(1, cores() // config.workers)
+    config = dataclasses.replace(config, threads=threads)
     if before is None:
         return dataclasses.replace(config, slices=config.slices_in_use)
     config = dataclasses.replace(config, slices=config.slices or before.flags["slices"])

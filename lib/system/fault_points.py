@@ -2,6 +2,7 @@
 
     THAW_FAULT="checkpoints:data@2=SIGKILL"             at the second arrival; the signal's default
     THAW_FAULT="write:curves.png@1=ENOSPC"              as if the system had refused
+    THAW_FAULT="step@3=STUCK"                           does nothing more, but lives
     THAW_FAULT="step@4=SIGINT,checkpoints:data@1=SIGINT"    one after the other
     THAW_TRACE=FILE                                     each point that is reached, a line each
 
@@ -14,6 +15,7 @@ import errno
 import fnmatch
 import os
 import signal
+import time
 
 
 @dataclasses.dataclass
@@ -58,6 +60,8 @@ def _reached(place: str) -> None:
         if fault.arrivals == 0:
             if fault.what.startswith("SIG"):
                 os.kill(os.getpid(), getattr(signal, fault.what))
+            elif fault.what == "STUCK":
+                time.sleep(1e6)
             else:
                 number = getattr(errno, fault.what)
                 raise OSError(number, os.strerror(number), place)

@@ -24,6 +24,13 @@ _lock = threading.RLock()
 _bars: list["_Bar"] = []
 _texts: deque[tuple[str, TextIO]] = deque()
 _writing = False
+_muted = False
+
+
+def mute() -> None:
+    """From now on there is no progress, and nothing is said on stdout: another process does."""
+    global _muted
+    _muted = True
 
 
 @contextlib.contextmanager
@@ -46,6 +53,9 @@ def bar(description: str, total: int, unit: str) -> Iterator[Callable[..., None]
         first call counts is taken as done before (a resumed download) and left out of the rate.
     """
     work = _Bar(description, total, unit)
+    if _muted:
+        yield lambda n, note="": None
+        return
     with _lock:
         if _bars:
             _bars[-1].erase()
@@ -68,6 +78,8 @@ def say(line: str, stream: TextIO | None = None) -> None:
         line: the text, which may be of several lines.
         stream: where to; stdout if not given.
     """
+    if _muted and stream is None:
+        return
     stream = stream or sys.stdout
     encoding = stream.encoding or "utf-8"
     with _lock:

@@ -9,12 +9,15 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
 from lib.errors import UserError
 from lib.system.progress import say
+
+Joined = TypeVar("Joined")
 
 _MOST_HEAPS = -8  # M_ARENA_MAX of glibc's <malloc.h>
 
@@ -40,13 +43,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(threads: int, seed: int) -> None:
+def start(threads: int, seed: int, connect: Callable[[], Joined] = lambda: None) -> Joined:
     """Imports and configures TensorFlow; to be called before anything else imports it.
 
     Args:
         threads: operations at a time. Each is on one thread: within an operation sums would be
             split by the number of threads, and the last bits of results depend on it.
         seed: of Keras' initializers, for a backbone without pretrained weights.
+        connect: joins other processes, which TensorFlow can do only before it has computed.
+
+    Returns:
+        What `connect` does.
 
     Raises:
         UserError: the program lies where TensorFlow cannot compile it.
@@ -79,7 +86,9 @@ def start(threads: int, seed: int) -> None:
             ) from error
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
+        joined = connect()
         tf.config.list_logical_devices()  # complains on stderr of any driver it does not find
+    return joined
 
 
 def threads() -> int:

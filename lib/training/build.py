@@ -13,13 +13,15 @@ from lib.config import Config, Phase
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
 from lib.distribution import slices
-from lib.model.engine import Engine, cut
+from lib.distribution.workers import SINGLE, Workers
+from lib.model.engine import cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
-from lib.model.network import Network
-from lib.runs.checkpoints import TracedCheckpoint, load_checkpoint
+from lib.model.network import Network, weights_sha256
+from lib.runs.checkpoints import Checkpoints, TracedCheckpoint, load_checkpoint
 from lib.runs.folder import of_another_version
 from lib.training.averages import Averages
 from lib.training.clock import Clock
+from lib.training.exchange import Gather, make_gather
 from lib.training.feed import EvaluationFeed, TrainingFeed
 from lib.training.losses import class_weights, make_loss
 from lib.training.optimizers import Rate, build_optimizer, layer_scales, make_schedule
@@ -53,7 +55,8 @@ class BuiltPhase:
         validation: the batches of the validation set.
         graph: what computes a slice.
         slice_step: computes this worker's slices of a batch.
-        update_step: takes the step that the slices of all have come to.
+        gather: puts together what the slices of all workers have come to.
+        update_step: takes the step that this makes.
         evaluation_step: features to logits.
         parts: what a checkpoint holds, by name: all that the next step needs.
         checkpoint: writes them.
@@ -69,6 +72,7 @@ class BuiltPhase:
     validation: EvaluationFeed
     graph: tf.Graph
     slice_step: SliceStep
+    gather: Gather
     update_step: UpdateStep
     evaluation_step: EvaluationStep
     parts: Mapping[str, Any]
@@ -91,11 +95,11 @@ class BuiltPhase:
         averages = self.learner.averages
         return averages.swapped_in() if averages else contextlib.nullcontext()
 
-    def load(self, checkpoint: Path, *names: str) -> None:
+    def load(self, checkpoint: Path | None, *names: str) -> None:
         """Brings parts of the phase to what a checkpoint holds of them.
 
         Args:
-            checkpoint: its path, without suffix.
+            checkpoint: its path, without suffix; the chief's alone is read.
             *names: "model", "optimizer", "averages", "state"; averages where there are any.
 
         Raises:
@@ -103,10 +107,45 @@ class BuiltPhase:
         """
         kept = {name: self.parts[name] for name in names if name in self.parts}
         try:
-            load_checkpoint(checkpoint, **kept)
+            if self.run.workers.chief:
+                load_checkpoint(checkpoint, **kept)
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             what = f"the checkpoint {checkpoint} has another {' or '.join(names)}"
             raise of_another_version(what, self.run.made_by) from error
+        self.run.workers.assign_from_chief([v for part in kept.values() for v in part.variables])
+
+    def require_same_weights(self) -> None:
+        """Makes sure that all workers have the same weights, which none of them can see alone.
+
+        Raises:
+            UserError: they have not.
+        """
+        if self.run.workers.count > 1:
+            trained = [*self.learner.variables, *self.learner.optimizer.variables]
+            self.run.workers.require_same({"weights": weights_sha256(trained)})
+
+    def require_same_gradient(self, step: int) -> None:
+        """Makes sure, before a step, that all processors compute its first slice alike.
+
+        Raises:
+            UserError: they do not.
+        """
+        if self.run.workers.count > 1:
+            first = dataclasses.replace(self.learner.slices, mine=range(1))
+            learner = dataclasses.replace(self.learner, slices=first)
+            batch = build_feed(self.run.config, self.run.dataset, learner).batch(step)
+            gradients = make_slice_step(learner, trace_slice(learner))(batch, step).gradients
+            found = {"a gradient, as its processor computes it": weights_sha256(gradients)}
+            self.run.workers.require_same(found)
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Writes a checkpoint of this very moment, of which the others know when it is there.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        if self.run.workers.chief:
+            checkpoints.save(self.checkpoint, int(self.run.state.step))
 
 
 def build_learner(
@@ -115,6 +154,7 @@ def build_learner(
     network: Network,
     schedule: Rate,
     weights: Sequence[float] | None = None,
+    workers: Workers = SINGLE,
 ) -> Learner:
     """What a phase trains, and by which rule; layers are frozen and thawed for it.
 
@@ -124,6 +164,7 @@ def build_learner(
         network: with the weights that its frozen part is to have.
         schedule: of the learning rate.
         weights: of the classes, see `weights_of_classes`.
+        workers: that train it.
 
     Raises:
         UserError: the configuration cannot be trained.
@@ -142,13 +183,13 @@ def build_learner(
         dropout=config.dropout,
         seed=config.seed,
         patience=MOST_SKIPPED if config.skip_nonfinite else 1,
-        slices=slices_of(config),
+        slices=slices_of(config, workers),
     )
 
 
-def slices_of(config: Config) -> slices.Slices:
-    """The slices of a batch that are computed here."""
-    return slices.cut(config.batch_size, config.slices_in_use)
+def slices_of(config: Config, workers: Workers) -> slices.Slices:
+    """The slices of a batch that a worker computes."""
+    return slices.cut(config.batch_size, config.slices_in_use, workers.index, workers.count)
 
 
 def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | None:
@@ -161,11 +202,16 @@ def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | 
     return class_weights(config.class_weights, dataset.classes, counts.tolist())
 
 
-def build_feed(config: Config, dataset: Dataset, engine: Engine) -> TrainingFeed:
+def build_feed(config: Config, dataset: Dataset, learner: Learner) -> TrainingFeed:
     """The batches of training, augmented, at the cut of the network."""
     augmentation = Augmentation(config.augment, config.seed)
     return TrainingFeed(
-        dataset.train, engine, config.batch_size, config.seed, augmentation, slices_of(config)
+        dataset.train,
+        learner.engine,
+        config.batch_size,
+        config.seed,
+        augmentation,
+        learner.slices,
     )
 
 
@@ -179,13 +225,14 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     clock = Clock(state, phase.name)  # building the phase is a part of what it costs
     epochs_before, first_step = state.journal.began(phase.name)
     schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
-    learner = build_learner(config, phase, network, schedule, weights_of_classes(config, dataset))
+    weights = weights_of_classes(config, dataset)
+    learner = build_learner(config, phase, network, schedule, weights, run.workers)
     update_step = make_update_step(learner, state)
     of_slice = trace_slice(learner)
-    training = build_feed(config, dataset, learner.engine)
+    training = build_feed(config, dataset, learner)
     if phase.views:
         training = ViewFeed(
-            training, phase, first_step, config.memory_mb, run.stop.raise_if_requested
+            training, phase, first_step, config.memory_mb, run.stop.raise_if_requested, run.workers
         )
     parts = {"model": network.model, "optimizer": learner.optimizer, "state": state}
     if learner.averages:
@@ -198,10 +245,11 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
         learner=learner,
         training=training,
         validation=EvaluationFeed(
-            dataset.validation, learner.engine, config.batch_size, config.memory_mb
+            dataset.validation, learner.engine, config.batch_size, config.memory_mb, run.workers
         ),
         graph=of_slice.graph,
         slice_step=make_slice_step(learner, of_slice),
+        gather=make_gather(learner, run.workers, config.exchange),
         update_step=update_step,
         evaluation_step=make_evaluation_step(learner.engine, network),
         parts=parts,

@@ -3,9 +3,11 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from lib.data.dataset import Subset
 from lib.data.examples import one_hot_targets
+from lib.distribution.workers import SINGLE, Workers
 from lib.reporting.predictions import Predictions
 from lib.system import fault_points
 from lib.system.prefetching import prefetched
@@ -60,29 +62,36 @@ class Evaluation:
         )
 
 
-def evaluate(feed: EvaluationFeed, step: EvaluationStep, stop: StopRequest) -> Evaluation:
-    """Runs a whole set through the network; nothing is read from the device before the end.
+def evaluate(
+    feed: EvaluationFeed,
+    step: EvaluationStep,
+    stop: StopRequest,
+    workers: Workers = SINGLE,
+) -> Evaluation:
+    """Runs a whole set through the network, batch by batch; each worker takes one in turn.
 
     Args:
         feed: the set.
         step: features of a batch to its logits.
         stop: whether the program was asked to end.
+        workers: that share the batches out, as the feed does.
 
     Raises:
         Stopped: a signal came.
     """
-    labels, logits = [], []
-    with bar("evaluating", feed.examples, "images") as advance:
-        answers_of = prefetched(
-            lambda batch: (batch.labels, step(batch.features)), feed, *[threads()] * 2
-        )
-        for true, found in answers_of:
+    logits = []
+    together = feed.batch_size * workers.count
+    nothing = tf.zeros((feed.batch_size, feed.columns))
+    mine = prefetched(lambda batch: step(batch.features), feed, *[threads()] * 2)
+    with workers.in_step(), bar("evaluating", feed.examples, "images") as advance:
+        for start in range(0, feed.examples, together):
             fault_points.point("evaluation")
             stop.raise_if_requested()
-            labels.append(true)
-            logits.append(found[: len(true)])
-            advance(len(true))
-    all_labels, all_logits = np.concatenate(labels), np.concatenate(logits)
+            found = next(mine, nothing)  # the last batches may all be others'
+            rows = workers.gather(tf.reshape(found, [-1]))
+            logits.append(tf.reshape(rows, [together, -1]))
+            advance(min(together, feed.examples - start))
+    all_labels, all_logits = feed.labels, np.concatenate(logits)[: feed.examples]
     predicted, probabilities = answers(all_logits)
     targets = one_hot_targets(all_labels, probabilities.shape[1])
     losses = cross_entropy(all_logits, targets)

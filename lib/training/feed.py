@@ -11,6 +11,7 @@ from lib.data.dataset import Subset
 from lib.data.examples import Examples, one_hot_targets, target_columns
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.distribution.slices import Slices
+from lib.distribution.workers import SINGLE, Workers
 from lib.model.engine import Engine
 from lib.system.prefetching import prefetched
 from lib.system.progress import bar
@@ -58,6 +59,7 @@ class TrainingFeed:
         epoch_steps: batches in an epoch.
         columns: numbers in the target of an example.
         feature_shape: of the features of an example.
+        room: how many examples of a batch are computed here at most.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class TrainingFeed:
         self._seed = seed
         self._augmentation = augmentation
         self._slices = slices
+        self.room = slices.size * len(slices.mine)
         self.examples = len(subset)
         self.epoch_steps = steps_per_epoch(len(subset), batch_size)
         self.columns = target_columns(len(subset.classes))
@@ -83,6 +86,11 @@ class TrainingFeed:
     def positions(self, step: int) -> np.ndarray:
         """Which images of the split a step sees, int64 [n]."""
         return batch_positions(step, self.examples, self._batch_size, self._seed)
+
+    def mine(self, step: int) -> np.ndarray:
+        """Which of these are computed here: those of this worker's slices."""
+        first = self._slices.first
+        return self.positions(step)[first : first + self.room]
 
     def batch(self, step: int) -> Batch:
         """What the step of that number sees: a function of the number alone."""
@@ -116,15 +124,29 @@ class EvaluationFeed:
         engine: computes the features.
         batch_size: images per batch.
         memory_mb: budget for keeping features, in MiB.
+        workers: that share the batches out, one to each in turn.
 
     Attributes:
         examples: images in the split.
+        labels: of all of them.
+        columns: logits of an image.
+        batch_size: images per batch.
     """
 
-    def __init__(self, subset: Subset, engine: Engine, batch_size: int, memory_mb: int):
+    def __init__(
+        self,
+        subset: Subset,
+        engine: Engine,
+        batch_size: int,
+        memory_mb: int,
+        workers: Workers = SINGLE,
+    ):
         self._subset = subset
         self._engine = engine
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        self._mine = range(workers.index * batch_size, len(subset), workers.count * batch_size)
+        self.labels = subset.labels
+        self.columns = target_columns(len(subset.classes))
         self._fits = (
             4 * engine.signature.shape[1:].num_elements() * len(subset) <= memory_mb * 2**20
         )
@@ -132,10 +154,9 @@ class EvaluationFeed:
         self.examples = len(subset)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
-        if self._kept:
+        if self._kept or not self._mine:
             return iter(self._kept)
-        starts = range(0, len(self._subset), self._batch_size)
-        batches = prefetched(self._batch, starts)
+        batches = prefetched(self._batch, self._mine)
         return self._keeping(batches) if self._fits else batches
 
     def prepare(self, check_stop: Callable[[], None]) -> None:
@@ -145,14 +166,15 @@ class EvaluationFeed:
             check_stop: raises `Stopped` when the run was asked to stop; called between batches.
         """
         if self._fits and not self._kept:
-            with bar("validation features", self.examples, "images") as advance:
+            images = min(self.examples, len(self._mine) * self.batch_size)
+            with bar("validation features", images, "images") as advance:
                 for batch in self:
                     advance(len(batch.labels))
                     check_stop()
 
     def _batch(self, start: int) -> EvaluationBatch:
-        positions = np.arange(start, min(start + self._batch_size, len(self._subset)))
-        images = filled_up(self._subset.pixels(positions), self._batch_size)
+        positions = np.arange(start, min(start + self.batch_size, len(self._subset)))
+        images = filled_up(self._subset.pixels(positions), self.batch_size)
         labels = tf.constant(self._subset.labels[positions])
         return EvaluationBatch(self._engine.prefix(images), labels)
 

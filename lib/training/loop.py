@@ -57,6 +57,7 @@ def _begin(built: BuiltPhase) -> None:
     run.reports.layers(name, layer_table(run.network), built.first_step)
     run.reports.graph(name, built.graph, built.first_step)
     _prepare(built)
+    run.workers.wait()
     # Preparing is no epoch's time, or the next ones would be expected to take as long.
     built.clock.book(training=False)
 
@@ -68,17 +69,20 @@ def _prepare(built: BuiltPhase) -> None:
     """
     state = built.run.state
     step = int(state.step)
+    built.require_same_gradient(step)
     (batch,) = built.training.batches(step, step + 1)
     built.evaluation_step(batch.features)
     state.failed_step.assign(step)  # so that the step computes all and changes nothing
-    built.update_step(built.slice_step(batch, step), step)
+    outcome = built.gather(built.slice_step(batch, step), batch.images)
+    built.update_step(outcome, step)
     state.failed_step.assign(-1)
     if state.journal.history:  # Else there is an evaluation before the first epoch.
         built.validation.prepare(built.run.stop.raise_if_requested)
 
 
 def _evaluate_untrained(built: BuiltPhase) -> None:
-    validation = evaluate(built.validation, built.evaluation_step, built.run.stop)
+    run = built.run
+    validation = evaluate(built.validation, built.evaluation_step, run.stop, run.workers)
     built.clock.book(training=False)
     _show(built, validation)
     _write_down(built, Epoch.untrained(validation.loss, validation.accuracy))
@@ -91,11 +95,12 @@ def _train_epoch(built: BuiltPhase) -> None:
     epoch = state.journal.epochs + 1
     taken, end = int(state.step), epoch * run.epoch_steps
     title, note = f"{built.phase.name} {epoch}/{built.last_epoch}", ""
-    with bar(title, len(run.dataset.train), "images") as advance:
+    with run.workers.in_step(), bar(title, len(run.dataset.train), "images") as advance:
         advance(int(state.count))
         for batch in built.training.batches(taken, end):
             fault_points.point("step")
-            outcome = built.slice_step(batch, taken)
+            mine = built.slice_step(batch, taken)
+            outcome = built.gather(mine, batch.images)
             measurements = built.update_step(outcome, taken)
             taken += 1
             if taken == run.resumed_at + 1:
@@ -118,7 +123,7 @@ def _finish_epoch(built: BuiltPhase) -> None:
     run, state = built.run, built.run.state
     try:
         with built.averaged():
-            validation = evaluate(built.validation, built.evaluation_step, run.stop)
+            validation = evaluate(built.validation, built.evaluation_step, run.stop, run.workers)
     finally:  # stopped in between, it is still no training
         evaluation_seconds = built.clock.book(training=False)
     require_sound(built, validation)
@@ -152,7 +157,7 @@ def _show(built: BuiltPhase, validation: Evaluation) -> None:
         (batch,) = built.training.batches(step, step + 1)
         variables = built.learner.variables
         shown = {f"weights/{each.path}": each.numpy() for each in variables}
-        gradients = built.slice_step(batch, step).gradients
+        gradients = built.gather(built.slice_step(batch, step), batch.images).gradients
         for variable, gradient in zip(variables, gradients, strict=True):
             shown[f"gradients/{variable.path}"] = gradient.numpy()
         run.reports.histograms(shown, step)
@@ -167,14 +172,15 @@ def _write_down(built: BuiltPhase, row: Epoch) -> None:
     state.journal = journal
     run.reports.epoch(journal.history, built.last_epoch, int(state.skipped))
     if journal.best is row:
-        run.best.save(built.checkpoint, row.step)
+        built.save(run.best)
     best = best_epoch(epochs_of(phase, journal.history))
     if phase.restore_best and best is row:
-        run.best_of(phase.name).save(built.checkpoint, row.step)
+        built.save(run.best_of(phase.name))
     if is_finished(phase, journal.history):
         if phase.restore_best and best not in (row, None):
-            built.load(run.best_of(phase.name).of_step(best.step), "model", "averages")
-        run.finished(phase.name).save(built.checkpoint, row.step)
+            path = run.best_of(phase.name).of_step(best.step) if run.workers.chief else None
+            built.load(path, "model", "averages")
+        built.save(run.finished(phase.name))
     _save(built)
 
 
@@ -184,6 +190,8 @@ def _save(built: BuiltPhase) -> None:
     if not state.journal.history:
         return  # Nothing has been done yet that could be lost.
     require_sound(built)
+    built.require_same_weights()
     built.clock.book(training=int(state.count) > 0)
     run.reports.flush()  # No point of a curve is made again that a checkpoint says is done.
-    run.checkpoints.save(built.checkpoint, int(state.step))
+    built.save(run.checkpoints)
+    run.workers.wait()

@@ -2,13 +2,14 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib import plugins
-from lib.config import Config, backbone_file
+from lib.config import OF_ONE_WORKER, Config, backbone_file, require_workers, setting, weight_file
 from lib.data.dataset import Dataset, list_classes_of, open_dataset
+from lib.distribution.meeting import Meeting
 from lib.model.backbones import alpha_of, comes_with_weights, is_mobilenet_v2, require_known
 from lib.model.weights import fetch
 from lib.runs import folder as run_folder
@@ -16,6 +17,7 @@ from lib.system import fault_points, runtime
 from lib.system.progress import bar
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
+    from lib.distribution.workers import Workers
     from lib.model.network import Network
 
 
@@ -31,6 +33,7 @@ class Parts:
         initial_weights_sha256: the digest of those of the backbone.
         backbone_sha256: that of the file that the backbone is from; None of one with a name.
         dataset: its images.
+        workers: that train it.
     """
 
     config: Config
@@ -40,6 +43,7 @@ class Parts:
     initial_weights_sha256: str
     backbone_sha256: str | None
     dataset: Dataset
+    workers: "Workers"
 
 
 def fetch_weights(config: Config) -> None:
@@ -55,30 +59,47 @@ def fetch_weights(config: Config) -> None:
         fetch(config.weights, alpha_of(config) if ours else 1.0, config.image_size, bar)
 
 
-def open_parts(folder: Path, config: Config) -> Parts:
+def open_parts(
+    folder: Path, config: Config, meeting: Meeting, connect: Callable[[], "Workers"]
+) -> Parts:
     """Opens what a run is made from; what is quick to find out comes before what takes long.
 
+    Args:
+        folder: of the run; the chief's alone is read.
+        config: what the run is.
+        meeting: of the workers, which is held before TensorFlow starts.
+        connect: joins them.
+
     Raises:
-        UserError: another run lives in the folder, or something cannot be obtained.
+        UserError: another run lives in the folder, something cannot be obtained, or the workers
+            are not all there.
     """
-    before = run_folder.saved(folder)
+    chief = meeting.cluster.chief
+    asked = config
+    before = run_folder.saved(folder) if chief else None
     config = run_folder.continued(folder, config, before)
     if not before:
         require_known(config)
     fetch_weights(config)
     classes = list_classes_of(config, bar)
 
+    if meeting.cluster.count > 1:
+        known = {"slices": config.slices, "run": before and dataclasses.asdict(before)}
+        known = meeting.hold(_facts(asked), known, config.worker_wait)
+        before = known["run"] and run_folder.Saved(**known["run"])
+        config = dataclasses.replace(config, slices=known["slices"])
+        require_workers(config, meeting.cluster.count)
     fault_points.point("tensorflow")
     # It takes seconds, so that most of what can be wrong has been said by then; reading all
     # images may take minutes, so that what TensorFlow must be asked for is asked before.
-    runtime.start(config.threads, config.seed)
+    workers = runtime.start(config.threads, config.seed, connect)
     from lib.model.network import weights_sha256
     from lib.runs import resume
     from lib.training.trainable import build_network
 
     digests = plugins.load(config.plugin)
     begun = False
-    if before:
+    if before and chief:
         run_folder.require_same(folder, before.facts, {"plugins": digests})
         begun = resume.require_same_phases(folder, config, before)
     kept = folder if begun else config.from_run and Path(config.from_run)
@@ -94,8 +115,26 @@ def open_parts(folder: Path, config: Config) -> Parts:
         backbone = before.facts["backbone_sha256"]
     else:
         backbone = file and hashlib.sha256(file.read_bytes()).hexdigest()
-    resume.find_other(config, classes, before)
+    if chief:
+        resume.find_other(config, classes, before)
     dataset = open_dataset(config, bar)
-    if before:
+    if before and chief:
         run_folder.require_same_images(folder, before, dataset)
-    return Parts(config, before, digests, network, initial, backbone, dataset)
+    return Parts(config, before, digests, network, initial, backbone, dataset, workers)
+
+
+def _facts(config: Config) -> dict[str, Any]:
+    """What can be told before the long work of what all workers must have in common."""
+    flags = config.to_json().items()
+    files = {"plugins": config.plugin, "weights": filter(None, [weight_file(config.weights)])}
+    made_by = runtime.provenance()
+    del made_by["environment"]  # each worker has a GPU of its own
+    return {
+        **{setting(name): value for name, value in flags if name not in OF_ONE_WORKER},
+        **{name: [_digest(Path(path)) for path in paths] for name, paths in files.items()},
+        **made_by,
+    }
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"

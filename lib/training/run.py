@@ -13,10 +13,11 @@ from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.distribution.slices import cut
+from lib.distribution.workers import Workers
 from lib.model import architecture
 from lib.model.network import Network
 from lib.reporting import plots
-from lib.reporting.reports import Reports
+from lib.reporting.reports import Reports, Unreported
 from lib.runs import folder as run_folder
 from lib.runs import resume
 from lib.runs.checkpoints import Checkpoints, step_of
@@ -48,6 +49,7 @@ class Run:
         best: the state after the best epoch.
         reports: where people see how it goes.
         stop: whether the run was asked to end.
+        workers: that train it.
     """
 
     folder: Path
@@ -60,8 +62,9 @@ class Run:
     made_by: Mapping[str, Any]
     checkpoints: Checkpoints
     best: Checkpoints
-    reports: Reports
+    reports: Reports | Unreported
     stop: StopRequest
+    workers: Workers
 
     @property
     def resumed_at(self) -> int:
@@ -96,6 +99,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
         UserError: the configuration cannot be trained, or is not that of the run.
     """
     config, network, dataset, before = parts.config, parts.network, parts.dataset, parts.before
+    workers = parts.workers
     facts = {
         "plugins": dict(parts.plugins),
         "classes": list(dataset.classes),
@@ -108,24 +112,27 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
         "initial_weights_sha256": parts.initial_weights_sha256,
         "backbone_sha256": parts.backbone_sha256,
     }
+    workers.require_same(facts)
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
-    state = State()
-    # The other run's network comes first: a checkpoint of this run's own takes its place.
-    facts |= resume.other_run(network, config, facts["classes"], before)
-    restored = None
-    if before:
-        run_folder.require_same(folder, before.facts, facts)
-        restored = resume.restore(network, state, folder, before)
-    remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
-    run_folder.list_images(folder, dataset)
-    architecture.keep(folder, network.backbone, network.scaling)
-    run_folder.save(folder, config, facts)
-    reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
-    if restored:
-        say(f"Resuming at step {int(state.step)}")
+    state, restored, reports = State(), None, Unreported()
+    if workers.chief:
+        # The other run's network comes first: a checkpoint of this run's own takes its place.
+        facts |= resume.other_run(network, config, facts["classes"], before)
+        if before:
+            run_folder.require_same(folder, before.facts, facts)
+            restored = resume.restore(network, state, folder, before)
+        remove_leftovers(folder, of_others=("evaluation", "explanations", "export"))
+        run_folder.list_images(folder, dataset)
+        architecture.keep(folder, network.backbone, network.scaling)
+        run_folder.save(folder, config, facts)
+        reports = Reports(folder, int(state.step) if restored else -1, state.journal.history)
+        if restored:
+            say(f"Resuming at step {int(state.step)}")
+    workers.assign_from_chief([*network.model.variables, *state.variables])
     with contextlib.closing(reports):
         reports.configuration(config.to_json(), facts)
-        _show_training_images(dataset, config, reports)
+        if workers.chief:
+            _show_training_images(dataset, config, reports)
         stop.defer()
         yield Run(
             folder=folder,
@@ -140,6 +147,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
             best=Checkpoints(folder / "best", keep=1),
             reports=reports,
             stop=stop,
+            workers=workers,
         )
 
 

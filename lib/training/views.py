@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from lib.config import Phase, setting
+from lib.distribution.workers import SINGLE, Workers
 from lib.errors import UserError
 from lib.training.feed import Batch, TrainingFeed
 
@@ -23,6 +24,7 @@ class ViewFeed:
         first_step: of the phase.
         memory_mb: budget for keeping their features and targets, in MiB.
         check_stop: raises `Stopped` when the run was asked to stop; called between batches.
+        workers: each of which computes its slices of a view.
 
     Raises:
         UserError: the features do not fit the budget.
@@ -35,11 +37,14 @@ class ViewFeed:
         first_step: int,
         memory_mb: int,
         check_stop: Callable[[], None],
+        workers: Workers = SINGLE,
     ):
         self._feed = feed
         self._views = phase.views
         self._first_step = first_step
         self._check_stop = check_stop
+        self._workers = workers
+        self._whole: set[int] = set()  # views that hold what all workers have computed
         shape = feed.feature_shape
         needed = 4 * phase.views * feed.examples * (np.prod(shape) + feed.columns) / 2**20
         if needed > memory_mb:
@@ -63,18 +68,18 @@ class ViewFeed:
             return
         self._complete(view)
         for step in range(first, last):
-            positions = self._feed.positions(step)
+            positions = self._feed.mine(step)
             # A view that was mixed keeps its mixed targets.
             yield Batch(
                 tf.constant(self._features[view, positions]),
                 tf.constant(self._targets[view, positions]),
-                len(positions),
+                len(self._feed.positions(step)),
             )
 
     def _computed(self, view: int, first: int, last: int) -> Iterator[Batch]:
         """Computes the batches of a view's own epoch, and keeps their features."""
         for step, batch in enumerate(self._feed.batches(first, last), start=first):
-            positions = self._feed.positions(step)
+            positions = self._feed.mine(step)
             self._features[view, positions] = batch.features
             self._targets[view, positions] = batch.targets
             self._known[view, positions] = True
@@ -84,7 +89,21 @@ class ViewFeed:
         """Computes what is missing of a view, as it was in its own epoch: after a restart, all."""
         first = self._first_step + view * self._feed.epoch_steps
         steps = range(first, first + self._feed.epoch_steps)
-        missing = [s for s in steps if not self._known[view, self._feed.positions(s)].all()]
+        missing = [s for s in steps if not self._known[view, self._feed.mine(s)].all()]
         if missing:  # all before a certain step: where this process took over
             for _ in self._computed(view, missing[0], missing[-1] + 1):
                 self._check_stop()
+        if self._workers.count > 1 and view not in self._whole:
+            for step in steps:
+                self._exchange(view, step)
+                self._check_stop()
+            self._whole.add(view)
+
+    def _exchange(self, view: int, step: int) -> None:
+        """Gathers what the workers have of a step of a view."""
+        mine, positions = self._feed.mine(step), self._feed.positions(step)
+        for kept in (self._features[view], self._targets[view]):
+            row = np.zeros((self._feed.room, *kept.shape[1:]), np.float32)
+            row[: len(mine)] = kept[mine]
+            rows = self._workers.gather(tf.constant(row.ravel()), bounded=False).numpy()
+            kept[positions] = rows.reshape(-1, *kept.shape[1:])[: len(positions)]

@@ -9,6 +9,7 @@ import pytest
 
 from lib.config import Config
 from lib.data.dataset import open_dataset
+from lib.distribution.workers import SINGLE
 from lib.errors import Stopped, UserError
 from lib.model.network import weights_sha256
 from lib.runs.checkpoints import Checkpoints, step_of
@@ -102,7 +103,7 @@ def initial_network():
 @contextlib.contextmanager
 def opened(folder, config, dataset, stop=None):
     folder.mkdir(exist_ok=True)
-    parts = Parts(config, saved(folder), {}, initial_network(), "of noise", None, dataset)
+    parts = Parts(config, saved(folder), {}, initial_network(), "of noise", None, dataset, SINGLE)
     with open_run(folder, parts, 0.0, stop or Stop()) as run:
         yield run
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from lib.config import Config
 from lib.data.dataset import open_dataset
+from lib.distribution.workers import SINGLE
 from lib.errors import UserError
 from lib.inference import outcome
 from lib.inference.baseline import Baseline
@@ -141,6 +142,7 @@ def finished(tmp_path_factory, shared_networks, dataset):
         best=Checkpoints(folder / "best", keep=1),
         reports=reports,
         stop=Never(),
+        workers=SINGLE,
     )
     # The figures have tests of their own, and take seconds.
     with pytest.MonkeyPatch.context() as patch:

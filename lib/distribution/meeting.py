@@ -1,0 +1,144 @@
+"""The workers meet before TensorFlow starts, which would wait for them without end.
+
+Each tells the chief, over the chief's own address, what it is about to train. The chief compares,
+and answers with what it knows of the run, or with what is wrong.
+"""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Mapping
+from typing import IO, Any
+
+from lib.distribution.cluster import ALONE, Cluster
+from lib.errors import UserError
+from lib.system.progress import say
+
+_SAY_AFTER = 5.0  # seconds of waiting
+
+
+class Meeting:
+    """A worker's side of the meeting; the chief listens from the start on, so that none is missed.
+
+    Attributes:
+        cluster: all workers, and which this one is.
+
+    Raises:
+        UserError: the port of this worker's address is taken.
+    """
+
+    def __init__(self, cluster: Cluster = ALONE):
+        self.cluster = cluster
+        if cluster.count == 1:
+            return
+        self._port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+        self._server = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else 2)
+        if self._server.family == socket.AF_INET6:
+            self._server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._server.bind(("", self._port))
+            self._server.listen(cluster.count)  # also where nobody will come: so it is free
+        except OSError as error:
+            raise UserError(
+                f"port {self._port} of {cluster.name(cluster.index)} is taken ({error.strerror}):"
+                " end what uses it, or give another address"
+            ) from None
+        if not cluster.chief:
+            self._server.close()
+
+    def hold(self, facts: Mapping[str, Any], known: Any, seconds: float) -> Any:
+        """Waits for all, and makes sure that they train the same run.
+
+        Args:
+            facts: by name; must be the same for all workers.
+            known: what the chief tells the others; JSON.
+            seconds: to wait for those who have not come.
+
+        Returns:
+            What the chief knows.
+
+        Raises:
+            UserError: one did not come, or is about to train something else.
+        """
+        facts = json.loads(json.dumps(facts))
+        if self.cluster.chief:
+            with self._server:
+                self._listen(facts, known, seconds)
+            return known
+        return self._tell(facts, seconds)
+
+    def _listen(self, facts: dict[str, Any], known: Any, seconds: float) -> None:
+        count, name = self.cluster.count, self.cluster.name
+        said = time.monotonic() + _SAY_AFTER
+        ends = time.monotonic() + seconds
+        complaint = ""
+        self._server.settimeout(0.2)
+        with contextlib.ExitStack() as stack:
+            come: dict[int, IO] = {}
+            while missing := ", ".join(name(i) for i in range(1, count) if i not in come):
+                if time.monotonic() > ends:
+                    complaint = complaint or (
+                        f"{count - 1 - len(come)} of {count} workers did not come: {missing}"
+                    )
+                    break
+                if time.monotonic() > said:
+                    say(f"Waiting for {missing}")
+                    said = ends
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                    link = stack.enter_context(self._server.accept()[0])
+                    link.settimeout(2)
+                    file = stack.enter_context(link.makefile("rw"))
+                    told = json.loads(file.readline())
+                    difference = _difference(name(told["index"]), told["facts"], facts)
+                    come[told["index"]] = file
+                    if difference and not complaint:  # the others shall know, if they come soon
+                        complaint, ends = difference, min(ends, time.monotonic() + 2)
+            for file in come.values():
+                with contextlib.suppress(OSError):
+                    print(json.dumps({"error": complaint, "known": known}), file=file, flush=True)
+            for file in come.values():  # the other side closes first, so that the port is free
+                with contextlib.suppress(OSError):
+                    file.read()
+        if complaint:
+            raise UserError(complaint)
+
+    def _tell(self, facts: dict[str, Any], seconds: float) -> Any:
+        chief = self.cluster.addresses[0]
+        told = json.dumps({"index": self.cluster.index, "facts": facts})
+        with self._called(seconds) as link, link.makefile("rw") as file:
+            try:
+                print(told, file=file, flush=True)
+                answer = json.loads(file.readline())  # until the chief answers, or ends
+            except (OSError, ValueError):
+                raise UserError(f"the chief at {chief} ended before all workers had come") from None
+        if answer["error"]:
+            raise UserError(answer["error"])
+        return answer["known"]
+
+    def _called(self, seconds: float) -> socket.socket:
+        """A connection to the chief."""
+        chief = self.cluster.addresses[0]
+        host, _, port = chief.rpartition(":")
+        ends = time.monotonic() + seconds
+        while True:
+            try:
+                link = socket.create_connection((host.strip("[]"), int(port)), timeout=2)
+            except OSError as error:
+                if time.monotonic() > ends:
+                    raise UserError(
+                        f"the chief at {chief} cannot be reached ({error.strerror or error}): start"
+                        " it, or correct its address"
+                    ) from None
+                time.sleep(0.2)
+            else:
+                link.settimeout(None)
+                return link
+
+
+def _difference(name: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    """In what a worker differs from the chief; empty if in nothing."""
+    differing = [key for key in {**mine, **theirs} if theirs.get(key) != mine.get(key)]
+    listed = "; ".join(f"{key} {theirs.get(key)}, the chief {mine.get(key)}" for key in differing)
+    return f"{name} trains something else: it has {listed}" if differing else ""

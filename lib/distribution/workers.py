@@ -1,0 +1,202 @@
+"""The workers of a run, joined: what each has is gathered, in their order, on all of them.
+
+`tf.distribute` is used for this one thing. Variables are each process's own; all workers apply the
+same update to the same numbers, so Keras never sees the strategy.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+
+# TensorFlow has no public place for how soon a lost worker is noticed.
+from tensorflow.python.eager import context
+
+from lib.distribution.cluster import ALONE, Cluster
+from lib.errors import UserError, reason
+
+_HEARTBEAT = 5.0  # seconds after which TensorFlow takes a silent worker for lost
+_PATIENCE = 8.0  # seconds that a worker may be late
+_GOES_ON = "the same command goes on, with any number of workers"
+
+
+class Workers:
+    """The workers of a run, and this one's place among them.
+
+    To be made before TensorFlow computes anything. Every method that gathers must be called by all
+    workers, in the same order.
+
+    Args:
+        cluster: all workers.
+        requested: gives the number of the signal that asked this worker to stop; 0 for none.
+        agreed: told, after each exchange, the number of a signal that any worker has received.
+        give_up: ends the process with a line, from any thread, where a worker does not answer.
+
+    Raises:
+        UserError: TensorFlow cannot join them.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster = ALONE,
+        requested: Callable[[], int] = lambda: 0,
+        agreed: Callable[[int], None] = lambda number: None,
+        give_up: Callable[[str], None] = lambda line: None,
+    ):
+        self.index, self.count, self.chief = cluster.index, cluster.count, cluster.chief
+        self._cluster = cluster
+        self._requested, self._agreed, self._give_up = requested, agreed, give_up
+        self._deadline = float("inf")
+        self._longest = 0.0  # of the bounded waits so far
+        self._in_step = False
+        if self.count > 1:
+            self._connect()
+
+    def _connect(self) -> None:
+        os.environ["TF_CONFIG"] = self._cluster.tf_config()
+        # The strategy leaves alone what is configured already.
+        context.context().configure_coordination_service(
+            service_type="standalone",
+            service_leader="/job:worker/replica:0/task:0",
+            heartbeat_timeout_in_ms=int(1000 * _HEARTBEAT),
+            coordinated_jobs=[
+                coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=self.count)
+            ],
+        )
+        try:
+            self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        except (RuntimeError, tf.errors.OpError) as error:
+            raise UserError(f"TensorFlow cannot join the workers: {reason(error)}") from error
+        replica = tf.distribute.get_replica_context
+        # Without `identity`: "destinations can not be empty".
+        self._all_gather = self._exchange(lambda row: replica().all_gather(tf.identity(row), 0))
+        self._all_reduce = self._exchange(lambda row: replica().all_reduce("SUM", tf.identity(row)))
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _exchange(self, function: Callable) -> Callable:
+        signature = [tf.TensorSpec((1, None))]
+        run = lambda row: self._strategy.run(function, (row,))  # noqa: E731
+        return tf.function(run, signature, autograph=False)
+
+    @contextlib.contextmanager
+    def in_step(self) -> Iterator[None]:
+        """For as long as the block lasts, all workers come to each exchange at about one time.
+
+        One that does not is taken for lost, though TensorFlow may see it alive.
+        """
+        self._in_step = True
+        try:
+            yield
+        finally:
+            self._in_step = False
+
+    def gather(self, row: tf.Tensor, bounded: bool = True) -> tf.Tensor:
+        """What every worker has, in their order: float32 [k] to [workers, k].
+
+        A request to stop travels with it, so that all workers stop at the same place.
+
+        Args:
+            row: of the same length on all.
+            bounded: whether the others come soon where the workers are `in_step`.
+
+        Raises:
+            UserError: a worker is lost; this holds for all exchanges.
+        """
+        if self.count == 1:
+            return row[tf.newaxis]
+        stop = tf.constant([float(self._requested())])
+        with self._watched(bounded):
+            rows = self._all_gather(tf.concat([row, stop], 0)[tf.newaxis])
+            self._agreed(int(tf.reduce_max(rows[:, -1])))
+        return rows[:, :-1]
+
+    def reduce(self, row: tf.Tensor) -> tf.Tensor:
+        """The sum of what the workers have, float32 [k], in an order that TensorFlow chooses."""
+        with self._watched():
+            return self._all_reduce(row[tf.newaxis])[0]
+
+    def wait(self) -> None:
+        """Waits until all have come here, however long one takes: the chief may write."""
+        self.gather(tf.zeros(0), bounded=False)
+
+    def from_chief(self, content: bytes) -> bytes:
+        """The chief's bytes, on every worker; what the others give does not matter."""
+        if self.count == 1:
+            return content
+        # As bits of float32, which every kind of exchange takes, on a GPU too.
+        length = np.array([len(content)], np.int64).view(np.float32)
+        length = int(self.gather(tf.constant(length), bounded=False)[0].numpy().view(np.int64)[0])
+        padded = (content if self.chief else b"").ljust(length + -length % 4, b"\0")
+        rows = self.gather(tf.constant(np.frombuffer(padded, np.float32)), bounded=False)
+        return rows[0].numpy().tobytes()[:length]
+
+    def assign_from_chief(self, variables: Sequence[Any]) -> None:
+        """Gives variables the values that the chief's have."""
+        if self.count == 1:
+            return
+        packed = io.BytesIO()
+        values = [np.asarray(each.numpy()) for each in variables]
+        texts = [value.dtype == object for value in values]
+        # NumPy would write texts as Python objects.
+        pairs = zip(values, texts, strict=True)
+        np.savez(packed, *(np.frombuffer(v.item(), np.uint8) if text else v for v, text in pairs))
+        with np.load(io.BytesIO(self.from_chief(packed.getvalue()))) as found:
+            for i, (variable, text) in enumerate(zip(variables, texts, strict=True)):
+                value = found[f"arr_{i}"]
+                variable.assign(value.tobytes() if text else value)
+
+    def require_same(self, facts: Mapping[str, Any]) -> None:
+        """Makes sure that something is the same for all workers.
+
+        Args:
+            facts: what has a `repr`, by name.
+
+        Raises:
+            UserError: it is not.
+        """
+        if self.count == 1:
+            return
+        digests = b"".join(hashlib.sha256(repr(each).encode()).digest() for each in facts.values())
+        row = tf.constant(np.frombuffer(digests, np.uint8).astype(np.float32))
+        rows = self.gather(row, bounded=False).numpy().reshape(self.count, len(facts), -1)
+        for worker, fact in np.argwhere((rows != rows[0]).any(axis=2)):
+            raise UserError(
+                f"{self._cluster.name(worker)} has other {list(facts)[fact]} than the chief"
+                f" ({self._cluster.addresses[0]}): they must be the same to the last bit"
+            )
+
+    @contextlib.contextmanager
+    def _watched(self, bounded: bool = True) -> Iterator[None]:
+        """Names who is lost in an exchange, and bounds it in time where all are in step."""
+        bounded, began = bounded and self._in_step, time.monotonic()
+        if bounded:
+            self._deadline = began + max(_PATIENCE, 10 * self._longest)
+        try:
+            yield
+        except tf.errors.OpError as error:
+            lost = re.search(r"worker/replica:0/task:(\d+)", str(error))
+            name = self._cluster.name(int(lost[1])) if lost else "another worker"
+            raise UserError(f"{name} has ended or cannot be reached; {_GOES_ON}") from error
+        finally:
+            self._deadline = float("inf")
+        if bounded:
+            self._longest = max(self._longest, time.monotonic() - began)
+
+    def _watch(self) -> None:
+        """Ends this process when a worker is alive and does not come to the exchange."""
+        while time.monotonic() < self._deadline:
+            time.sleep(0.25)
+        self._give_up(f"another worker does not answer; {_GOES_ON}")
+
+
+# A process that trains by itself.
+SINGLE = Workers()

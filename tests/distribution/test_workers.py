@@ -1,0 +1,200 @@
+"""Whole runs of several workers, in processes of their own on this machine."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.distribution.cluster import Cluster
+from tests.faults.program import TRAIN, Outcome, differences
+
+# 22 images in batches of 8: of the last one's four slices, one has no image.
+RECIPE = (
+    "--image_size=32",
+    "--alpha=0.35",
+    "--batch_size=8",
+    "--slices=4",
+    "--phases=head,top,all",
+    "--head_epochs=2",
+    "--head_views=1",
+    "--head_learning_rate=0.01",
+    "--head_optimizer=adam",
+    "--top_epochs=1",
+    "--top_thaw=block_16",
+    "--top_optimizer=adamw(weight_decay=0.05)",
+    "--all_epochs=1",
+    "--all_thaw=block_15",
+    "--all_optimizer=rmsprop",
+    "--augment=flip|mixup(0.2)",
+    "--ema=0.9",
+    "--checkpoint_every=2",
+)
+
+
+class Program:
+    """A command line, and processes of it."""
+
+    def __init__(self, home, dataset, weights):
+        self._home = home
+        self._arguments = (f"--dataset={dataset}", f"--weights={weights}", *RECIPE)
+
+    def start(self, folder, *flags, fault="", **variables):
+        command = [sys.executable, TRAIN, *self._arguments, f"--workdir={folder}", *flags]
+        surroundings = os.environ | {"THAW_FAULT": fault, "XDG_CACHE_HOME": str(self._home)}
+        return subprocess.Popen(
+            command,
+            env=surroundings | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, folder, *flags, code=0, fault=""):
+        process = self.start(folder, *flags, fault=fault)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, f"{process.returncode}\n{out}\n{err}"
+        return out, err
+
+    def pair(self, folder, fault="", others="", flags=()):
+        """Two workers as a cluster manager starts them, each with a fault of its own."""
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("localhost", 0))
+            two.bind(("localhost", 0))
+            places = tuple(f"localhost:{each.getsockname()[1]}" for each in (one, two))
+        return [
+            self.start(folder, *more, fault=each, TF_CONFIG=Cluster(places, index).tf_config())
+            for index, (each, more) in enumerate([(fault, ()), (others, flags)])
+        ]
+
+
+def ended(process):
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory, two_classes, weight_file):
+    return Program(tmp_path_factory.mktemp("cache"), two_classes, weight_file)
+
+
+@pytest.fixture(scope="module")
+def alone(program, tmp_path_factory):
+    """The run of one worker with one thread, with which the others are compared."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    program.run(folder, "--threads=1")
+    return Outcome.of(folder)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 2), (4, 1)])
+def test_any_number_of_workers_and_threads_comes_to_the_same_bits(
+    program, alone, tmp_path, workers, threads
+):
+    out, err = program.run(tmp_path / "run", f"--workers={workers}", f"--threads={threads}")
+    assert differences(Outcome.of(tmp_path / "run"), alone) == []
+    assert "[worker" not in out + err  # the chief alone says how it goes
+
+
+def test_a_run_goes_on_with_another_number_of_workers_in_the_middle_of_an_epoch(
+    program, alone, tmp_path
+):
+    folder = tmp_path / "run"
+    for workers, steps, name, code in ((1, 2, "INT", 130), (4, 3, "TERM", 143), (2, 2, "INT", 130)):
+        flags = (f"--workers={workers}", "--threads=1")
+        program.run(folder, *flags, fault=f"step@{steps}=SIG{name}", code=code)
+    program.run(folder, "--threads=2")
+    assert differences(Outcome.of(folder), alone) == []
+
+
+@pytest.mark.parametrize(
+    ("of_chief", "of_other", "codes"),
+    [
+        ("", "step@3=SIGKILL", (1, -9)),
+        ("step@3=SIGKILL", "", (-9, 1)),
+        ("", "step@3=SIGTERM", (143, 143)),
+        ("checkpoints:data@2=ENOSPC", "", (1, 1)),
+    ],
+    ids=["a worker is killed", "the chief is killed", "a worker is stopped", "a disk is full"],
+)
+def test_when_one_ends_the_others_end_with_a_line_and_the_run_goes_on(
+    program, alone, tmp_path, of_chief, of_other, codes
+):
+    folder = tmp_path / "run"
+    found = [ended(each) for each in program.pair(folder, of_chief, of_other)]
+    assert tuple(code for code, _, _ in found) == codes, found
+    for code, out, err in found:
+        if code == 1:
+            assert err.startswith("train.py: error: ") and err.count("\n") == 1, err
+        if code == 143:
+            assert "Stopped by SIGTERM" in out + err
+    program.run(folder)
+    assert differences(Outcome.of(folder), alone) == []
+
+
+@pytest.mark.parametrize("how", ["SIGSTOP", "STUCK"])
+def test_a_worker_that_does_not_come_on_is_noticed(program, tmp_path, how):
+    chief, other = program.pair(tmp_path / "run", others=f"step@3={how}")
+    code, _, err = ended(chief)
+    other.kill()
+    other.communicate()
+    assert code == 1 and err.startswith("train.py: error: ") and err.count("\n") == 1, err
+
+
+def test_a_worker_with_other_flags_is_named_before_training(program, tmp_path):
+    found = [ended(each) for each in program.pair(tmp_path / "run", flags=("--seed=3",))]
+    for code, _, err in found:
+        assert code == 1 and "it has --seed 3, the chief 0" in err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_killing_the_process_that_started_the_others_leaves_none_behind(program, tmp_path):
+    process = program.start(tmp_path / "run", "--workers=2", fault="step@2=SIGSTOP")
+    deadline = time.monotonic() + 200
+    while not (children := children_of(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    while state_of(process.pid) != "T" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    ends = time.monotonic() + 30
+    while any(map(alive, children)) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert children and not any(map(alive, children))
+
+
+def children_of(pid):
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def state_of(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def alive(pid):
+    return state_of(pid) not in ("", "Z")
+
+
+def test_the_fast_exchange_trains_too_and_is_another_run(program, alone, tmp_path):
+    program.run(tmp_path / "run", "--workers=2", "--exchange=fast")
+    found = Outcome.of(tmp_path / "run")
+    assert found.history[0] == alone.history[0] and len(found.history) == len(alone.history)
+    losses = [[float(row[4]) for row in each.history[2:]] for each in (found, alone)]
+    assert np.allclose(*losses, rtol=1e-2), losses
+    _, err = program.run(tmp_path / "run", "--exchange=exact", code=1)
+    assert "differs in exchange (fast there, exact now)" in err
+
+
+def test_the_number_of_workers_is_not_what_a_run_is(program, alone, tmp_path):
+    program.run(tmp_path / "run", "--workers=2", fault="step@2=SIGINT", code=130)
+    flags = json.loads((tmp_path / "run" / "config.json").read_text())["flags"]
+    assert flags["workers"] == 2 and flags["slices"] == 4
