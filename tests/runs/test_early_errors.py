@@ -57,7 +57,10 @@ def test_before_tensorflow_is_started(failure, wrong, said, monkeypatch):
 NEED_TENSORFLOW = {
     "an unknown optimizer of the head": (["--head_optimizer=adan"], "did you mean adam"),
     "an unknown optimizer": (["--finetune_optimizer=adan"], "did you mean adam"),
-    "images too small": (["--backbone=xception", "--weights=none"], "must be at least 71x71"),
+    "images too small": (
+        ["--backbone=xception", "--alpha=1", "--weights=none"],
+        "must be at least 71x71",
+    ),
     "a layer beyond the last": (["--fine_tune_at=999"], "layers 0 to 153"),
     "an unknown layer": (["--fine_tune_at=block_17"], "no layer or block of that name"),
     "weights of another width": (["--alpha=0.5"], "give the --alpha that the file was made with"),
