@@ -93,7 +93,7 @@ def leave(line: str, code: int, stream: TextIO | None = None) -> NoReturn:
     """Says a last line and ends the program at once, and with it the workers that it started."""
     LEAVING.acquire()  # whoever comes second has nothing to add
     if line:
-        say(line, stream)
+        say(line, stream or sys.stdout)  # each worker says its own
     WORKERS.end()
     os._exit(code)
 

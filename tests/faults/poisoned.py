@@ -14,8 +14,8 @@ POISONED = {int(step) for step in os.environ["POISONED"].split(",")}
 start = runtime.start
 
 
-def start_and_poison(*arguments) -> None:
-    start(*arguments)
+def start_and_poison(*arguments):
+    joined = start(*arguments)
     from lib.training.feed import TrainingFeed
 
     batch = TrainingFeed.batch
@@ -27,6 +27,7 @@ def start_and_poison(*arguments) -> None:
         return sound._replace(features=sound.features * float("nan"))
 
     TrainingFeed.batch = poisoned
+    return joined
 
 
 runtime.start = start_and_poison

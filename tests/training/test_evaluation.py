@@ -35,11 +35,12 @@ class Feed:
     """A feed of logits; as a real one does, it fills batches up with what no label belongs to."""
 
     def __init__(self, logits, labels, size):
-        self.examples = len(labels)
+        self.examples, self.batch_size = len(labels), size
+        self.labels, self.columns = labels, logits.shape[1]
+        filled_up = np.concatenate([logits, np.full((-len(labels) % size, self.columns), 9.0)])
         self._batches = [
             EvaluationBatch(
-                tf.constant(np.concatenate([logits[i : i + size], np.full_like(logits[:2], 9.0)])),
-                tf.constant(labels[i : i + size]),
+                tf.constant(filled_up[i : i + size], tf.float32), tf.constant(labels[i : i + size])
             )
             for i in range(0, len(labels), size)
         ]
