@@ -1,4 +1,4 @@
-"""What README says under "Change it", done word for word."""
+"""What README says of changing things and of a network of one's own, done word for word."""
 
 import os
 import re
@@ -14,10 +14,14 @@ from tests.runs.conftest import ROOT, train
 SMALL = ["--image_size=32", "--alpha=0.35", "--batch_size=4", "--head_epochs=1"]
 
 
+def section_of(title):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
 @pytest.fixture(scope="module")
 def section():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text.partition("\n## Change it\n")[2].partition("\n## ")[0]
+    return section_of("Change it")
 
 
 def blocks(section, kind):
@@ -78,3 +82,15 @@ def test_the_notebook(section, draw_images, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("after it\n")
     assert Path(tmp_path / "runs" / "pets" / "result.json").exists()
+
+
+def test_a_network_of_ones_own(two_classes, tmp_path):
+    section = section_of("Use your own network")
+    (code,) = blocks(section, "python")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    flags = command(section, "python train.py --backbone=mine")
+    assert flags[0] == "--backbone=mine.keras"
+    data = [f"--dataset={two_classes}", f"--workdir={tmp_path / 'run'}", "--batch_size=4"]
+    epochs = ["--head_epochs=1", "--finetune_epochs=1"]
+    done = train(f"--backbone={tmp_path / 'mine.keras'}", *flags[1:], *data, *epochs)
+    assert "Phase finetune:" in done.out and "Test set: accuracy" in done.out
