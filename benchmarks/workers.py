@@ -99,6 +99,8 @@ def of_workers(count: int, slices: int) -> dict[str, float]:
     said, _ = processes[0].communicate()
     for process in processes:
         process.wait()
+    if not said:
+        sys.exit(f"{count} workers of {slices} slices have failed")
     return json.loads(said.splitlines()[-1])
 
 
@@ -109,7 +111,7 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        found = measured(Config(slices=chosen.slices[0]), from_environment())
+        found = measured(Config(slices=chosen.slices[0], threads=1), from_environment())
         print(json.dumps(found), flush=True)
         os._exit(0)
     print("| workers | slices | slices, ms | exact exchange, ms | fast exchange, ms | update, ms |")

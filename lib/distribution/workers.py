@@ -25,6 +25,7 @@ from lib.distribution.cluster import ALONE, Cluster
 from lib.errors import UserError, reason
 
 _HEARTBEAT = 5.0  # seconds after which TensorFlow takes a silent worker for lost
+_JOINING = 30.0  # seconds for all to import TensorFlow and join, after they have met
 _PATIENCE = 8.0  # seconds that a worker may be late
 _GOES_ON = "the same command goes on, with any number of workers"
 
@@ -72,15 +73,17 @@ class Workers:
                 coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=self.count)
             ],
         )
+        threading.Thread(target=self._watch, daemon=True).start()
+        self._deadline = time.monotonic() + _JOINING
         try:
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (RuntimeError, tf.errors.OpError) as error:
             raise UserError(f"TensorFlow cannot join the workers: {reason(error)}") from error
+        self._deadline = float("inf")
         replica = tf.distribute.get_replica_context
         # Without `identity`: "destinations can not be empty".
         self._all_gather = self._exchange(lambda row: replica().all_gather(tf.identity(row), 0))
         self._all_reduce = self._exchange(lambda row: replica().all_reduce("SUM", tf.identity(row)))
-        threading.Thread(target=self._watch, daemon=True).start()
 
     def _exchange(self, function: Callable) -> Callable:
         signature = [tf.TensorSpec((1, None))]

@@ -86,7 +86,8 @@ def start(threads: int, seed: int, connect: Callable[[], Joined] = lambda: None)
             ) from error
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
-        joined = connect()
+    joined = connect()
+    with quietly():
         tf.config.list_logical_devices()  # complains on stderr of any driver it does not find
     return joined
 
