@@ -69,17 +69,16 @@ class Workers:
             service_type="standalone",
             service_leader="/job:worker/replica:0/task:0",
             heartbeat_timeout_in_ms=int(1000 * _HEARTBEAT),
+            cluster_register_timeout_in_ms=int(1000 * _JOINING),
             coordinated_jobs=[
                 coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=self.count)
             ],
         )
-        threading.Thread(target=self._watch, daemon=True).start()
-        self._deadline = time.monotonic() + _JOINING
         try:
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (RuntimeError, tf.errors.OpError) as error:
             raise UserError(f"TensorFlow cannot join the workers: {reason(error)}") from error
-        self._deadline = float("inf")
+        threading.Thread(target=self._watch, daemon=True).start()
         replica = tf.distribute.get_replica_context
         # Without `identity`: "destinations can not be empty".
         self._all_gather = self._exchange(lambda row: replica().all_gather(tf.identity(row), 0))
