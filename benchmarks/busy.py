@@ -74,39 +74,32 @@ def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
     from lib.inference.predictions import predictions
     from lib.inference.reading import read_ahead
     from lib.inference.trained import open_trained
-    from lib.model.engine import cut
-    from lib.model.freezing import freeze, layer_index
     from lib.runs.state import State
-    from lib.training.feed import EvaluationFeed, TrainingFeed
-    from lib.training.optimizers import build_optimizer
+    from lib.training.build import build_feed, build_learner
+    from lib.training.feed import EvaluationFeed
     from lib.training.steps import make_evaluation_step, make_train_step
 
     config, network = run.config, run.network
     dataset = open_dataset(config, bar)
 
     def training(phase: Phase) -> Work:
-        trained_from = layer_index(network.backbone, phase.trained_from)
-        variables = freeze(network, trained_from)
-        engine = cut(network, trained_from, config.engine, config.threads)
-        optimizer = build_optimizer(phase, phase.learning_rate)
-        step = make_train_step(
-            engine, network.head, variables, optimizer, State(), config.dropout, config.seed
-        )
-        feed = TrainingFeed(dataset.train, engine, config.batch_size, config.seed, config.rotation)
+        learner = build_learner(config, phase, network, phase.learning_rate)
+        train_step = make_train_step(learner, State())
+        feed = build_feed(config, dataset, learner)
 
         def train() -> Iterator[int]:
-            for batch in feed.batches(0, FILLING + STEPS):
-                step(*batch)
-                yield len(batch.labels)
+            for step, batch in enumerate(feed.batches(0, FILLING + STEPS)):
+                train_step(batch, step)
+                yield batch.images
 
         return lambda: rate(train())
 
-    for phase in (config.head, config.finetune):
+    for phase in config.phases:
         yield phase.name, training(phase)
 
     trained = open_trained(run.folder, config, dataset.classes, "best")
     engine = trained.engine()
-    evaluation_step = make_evaluation_step(engine, trained.network.head)
+    evaluation_step = make_evaluation_step(engine, trained.network)
 
     def evaluate() -> Iterator[int]:
         feed = EvaluationFeed(dataset.train, engine, config.batch_size, memory_mb=0)

@@ -48,23 +48,25 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
     from lib.runs.state import State
     from lib.training.build import build_learner
-    from lib.training.steps import make_gradient_step, make_train_step
+    from lib.training.feed import Batch
+    from lib.training.steps import make_slice_step, make_update_step, trace_slice
 
     config, network = run.config, run.network
     learner, state = build_learner(config, phase, network, phase.learning_rate), State()
-    engine, step = learner.engine, make_train_step(learner, state)
-    gradient_step = make_gradient_step(learner)
+    engine, update_step = learner.engine, make_update_step(learner, state)
+    slice_step = make_slice_step(learner, trace_slice(learner))
     shape = (config.batch_size, config.image_size, config.image_size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     targets = tf.zeros((config.batch_size, network.head.units))
     augmentation = Augmentation(config.augment, config.seed)
     varied = augmentation(images, targets, 0).images.numpy()
-    features = engine.prefix(varied)
+    batch = Batch(engine.prefix(varied), targets, config.batch_size)
+    outcome = slice_step(batch, 0)
 
     yield "augmentation", cost_of(lambda: augmentation(images, targets, 0))
     yield "frozen part", cost_of(lambda: engine.prefix(varied))
-    yield "forward and gradient", cost_of(lambda: gradient_step(features, targets, 0))
-    yield "all of the train step", cost_of(lambda: step(features, targets, 0))
+    yield "forward and gradient", cost_of(lambda: slice_step(batch, 0))
+    yield "optimizer and the rest of the step", cost_of(lambda: update_step(outcome, 0))
     # On the file system of the run.
     with tempfile.TemporaryDirectory(dir=run.folder.absolute().parent) as scratch:
         checkpoints = Checkpoints(Path(scratch), config.keep_checkpoints)

@@ -20,6 +20,7 @@ from statistics import median
 from lib.config import Config
 from lib.distribution import launch
 from lib.distribution.cluster import Cluster, from_environment
+from lib.system.progress import bar
 
 REPEATS = 15
 GIGABIT = 1e9 / 8  # bytes per second
@@ -49,14 +50,16 @@ def measured(config: Config, cluster: Cluster) -> dict[str, float]:
     import numpy as np
     import tensorflow as tf
 
-    from lib.model.network import build, build_backbone
+    from lib.model.architecture import build_backbone
+    from lib.model.network import build
     from lib.runs.state import State
     from lib.training.build import build_learner
     from lib.training.exchange import make_gather
     from lib.training.feed import Batch
     from lib.training.steps import make_slice_step, make_update_step, trace_slice
 
-    network = build(build_backbone(config.image_size, config.alpha), 2, config.dropout, 0)
+    backbone, scaling = build_backbone(config, bar)
+    network = build(backbone, 2, config.dropout, 0, scaling)
     phase = config.phase("finetune")
     learner = build_learner(config, phase, network, phase.learning_rate, workers=workers)
     of_slices = make_slice_step(learner, trace_slice(learner))
