@@ -18,7 +18,7 @@ from lib.model.network import Network
 from lib.reporting.layer_table import as_text
 from lib.runs.state import State
 from lib.system.progress import say
-from lib.training.build import build_learner, slices_of
+from lib.training.build import build_learner
 from lib.training.feed import TrainingFeed
 from lib.training.optimizers import make_schedule
 from lib.training.steps import make_train_step
@@ -129,7 +129,7 @@ def _seconds_per_epoch(
         config.batch_size,
         config.seed,
         Augmentation(config.augment, config.seed),
-        slices_of(config),
+        learner.slices,
     )
     ended: list[float] = []
     for number, batch in enumerate(feed.batches(0, _FIRST + _TIMED + _AHEAD)):

@@ -28,7 +28,8 @@ def run(trained_run, tmp_path_factory):
     """A copy of the run that was evaluated with all of it, and what that said."""
     home = tmp_path_factory.mktemp("extras")
     for name in ("run", "other"):
-        shutil.copytree(trained_run, home / name)
+        ignored = shutil.ignore_patterns("explanations")  # of other tests
+        shutil.copytree(trained_run, home / name, ignore=ignored)
     asked = ["--tta=flip", f"--ensemble={home / 'other'}", "--calibrate"]
     done = train(f"--workdir={home / 'run'}", "--phase=evaluate", *asked)
     assert done.returncode == 0, done.stderr
