@@ -62,7 +62,7 @@ flags.DEFINE_integer(
     Config.slices,
     "equal parts into which a batch is cut, a power of two that divides the batch size; each is"
     " computed by itself, so that results depend on their number but not on who computes them [0:"
-    " as the run began, a new run with 4, or fewer where the batch size asks for it]",
+    " as the run began, a new run with 2, or 1 where the batch size is odd]",
     lower_bound=0,
 )
 flags.DEFINE_integer(

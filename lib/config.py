@@ -11,7 +11,7 @@ from typing import Any
 
 from lib.errors import UserError
 
-SLICES = 4  # of a batch, where its size allows so many
+SLICES = 2  # of a batch, where its size allows so many; four cost a twentieth on two cores
 RESERVED = ("evaluate", "start")  # words that stand for something else than a phase
 
 
@@ -80,7 +80,7 @@ class Config:
     memory_mb: int = 1024
 
     batch_size: int = 32
-    slices: int = 0  # resolved to the run's own number, for a new run to 4 or fewer
+    slices: int = 0  # resolved to the run's own number, for a new run to 2 or 1
     image_size: int = 160
     augment: str = "flip|rotate(0.2)"
 

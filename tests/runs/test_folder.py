@@ -182,8 +182,8 @@ def test_another_number_of_threads_is_no_other_run_and_nothing_is_said(tmp_path,
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(("batch_size", "slices"), [(32, 4), (6, 2), (4, 4), (7, 1)])
-def test_a_new_run_has_four_slices_or_as_many_as_its_batches_allow(tmp_path, batch_size, slices):
+@pytest.mark.parametrize(("batch_size", "slices"), [(32, 2), (6, 2), (4, 2), (7, 1)])
+def test_a_new_run_has_two_slices_where_its_batches_allow(tmp_path, batch_size, slices):
     assert continued(tmp_path, Config(batch_size=batch_size), None).slices == slices
 
 
