@@ -85,7 +85,7 @@ def kinds_of_work(run: FinishedRun) -> Iterator[tuple[str, Work]]:
     def training(phase: Phase) -> Work:
         learner = build_learner(config, phase, network, phase.learning_rate)
         train_step = make_train_step(learner, State())
-        feed = build_feed(config, dataset, learner)
+        feed = build_feed(config, dataset.train, learner)
 
         def train() -> Iterator[int]:
             for step, batch in enumerate(feed.batches(0, FILLING + STEPS)):

@@ -38,7 +38,7 @@ import numpy as np
 from lib.config import setting
 from lib.errors import UserError
 from lib.system.atomic import is_temporary, replacing
-from lib.system.file_lock import exclusive_lock
+from lib.system.file_lock import exclusive_lock, try_lock
 from lib.system.progress import Progress
 
 _SET = re.compile(r"[0-9a-f]{24}\.pixels")
@@ -177,12 +177,9 @@ class CachedSet:
         if not self._file.writable():
             return False
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+            return try_lock(self._file)
         finally:
             fcntl.flock(self._file, fcntl.LOCK_SH)
-        return True
 
     def _write(self, place: int, pixels: np.ndarray) -> None:
         offset, rest = place * self.row_bytes, memoryview(np.ascontiguousarray(pixels)).cast("B")
@@ -359,13 +356,14 @@ def _removed(path: Path) -> bool:
     """Removes a set unless it is in use, or somebody else's."""
     try:
         with open(path, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(file):
+                return False
             path.with_suffix(".json.gz").unlink(missing_ok=True)
             path.unlink()
             path.with_name(f".{path.stem}.lock").unlink(missing_ok=True)
     except FileNotFoundError:
         return True
-    except (BlockingIOError, PermissionError):
+    except PermissionError:
         return False
     return True
 

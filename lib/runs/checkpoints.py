@@ -6,7 +6,6 @@ the SHA-256 of each of its files. One without is what a kill left behind, and is
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from lib.config import setting
 from lib.errors import UserError, reason
 from lib.system import fault_points
 from lib.system.atomic import replacing
+from lib.system.files import sha256_of
 from lib.system.literal import literal
 from lib.system.progress import say
 
@@ -173,7 +173,7 @@ class Checkpoints:
             with literal(self._folder) as folder:
                 self._manager(checkpoint, folder).save(checkpoint_number=step)
             fault_points.point(f"{self._folder.name}:data")
-            digests = {file.name: _digest(file) for file in _files(path)}
+            digests = {file.name: sha256_of(file) for file in _files(path)}
             if self._keep == 1:  # the one before goes: this one must survive a power cut
                 for file in _files(path):
                     with open(file, "rb") as written:
@@ -271,19 +271,11 @@ def _fault(path: Path) -> str | None:
         if not file.exists():
             return f"{name} is missing"
         try:
-            if _digest(file) != digest:
+            if sha256_of(file) != digest:
                 return f"{name} has {file.stat().st_size:,} bytes that are not those written"
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
     return None
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as opened:
-        while part := opened.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _aside(path: Path) -> str:

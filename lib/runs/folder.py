@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from lib.data.listing import all_numbers
 from lib.errors import UserError
 from lib.system import fault_points
 from lib.system.atomic import is_temporary
+from lib.system.file_lock import try_lock
 from lib.system.files import write_csv, write_json
 from lib.system.progress import say
 from lib.system.runtime import cores, provenance
@@ -43,15 +43,13 @@ def locked(folder: Path) -> Iterator[None]:
     """
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     with _lock_file(folder) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             lock.seek(0)
             raise UserError(
                 f"{setting('workdir', folder)} is in use by process"
                 f" {lock.read().strip() or '(unknown)'}: wait for it, stop it, or give another"
                 " folder"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()

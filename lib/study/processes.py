@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from lib.config import setting
 from lib.errors import UserError
 from lib.study.plan import StudyRun
+from lib.system.file_lock import try_lock
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "train.py"
@@ -105,24 +105,16 @@ def held(path: Path, wait: bool = False) -> Iterator[bool]:
     with open(path, "a+") as file:
         if wait:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield wait or _locked(file)
+        yield wait or try_lock(file)
 
 
 def is_held(path: Path) -> bool:
     """Whether a process holds a lock file; not where it is missing."""
     try:
         with open(path, "a+" if path.exists() else "r") as file:
-            return not _locked(file)
+            return not try_lock(file)
     except FileNotFoundError:
         return False
-
-
-def _locked(file: IO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def check(command_lines: Sequence[Sequence[str]], trainable: bool) -> list[dict]:

@@ -19,15 +19,16 @@ def exclusive_lock(lock_file: Path, progress: Progress) -> Iterator[None]:
         progress: shows the seconds of waiting for another process.
     """
     with open(lock_file, "w") as lock:
-        if not _locked(lock):
+        if not try_lock(lock):
             with progress("waiting for another process", 0, "seconds") as advance:
-                while not _locked(lock):
+                while not try_lock(lock):
                     time.sleep(1)
                     advance(1)
         yield
 
 
-def _locked(lock: IO) -> bool:
+def try_lock(lock: IO) -> bool:
+    """Locks an open file for this process alone, and says whether it could: else another has it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

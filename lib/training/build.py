@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lib.config import Config, Phase
 from lib.data.augmentation import Augmentation
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, Subset
 from lib.distribution import slices
 from lib.distribution.workers import SINGLE, Workers
 from lib.model.engine import cut
@@ -133,7 +133,7 @@ class BuiltPhase:
         if self.run.workers.count > 1:
             first = dataclasses.replace(self.learner.slices, mine=range(1))
             learner = dataclasses.replace(self.learner, slices=first)
-            batch = build_feed(self.run.config, self.run.dataset, learner).batch(step)
+            batch = build_feed(self.run.config, self.run.dataset.train, learner).batch(step)
             gradients = make_slice_step(learner, trace_slice(learner))(batch, step).gradients
             found = {"a gradient, as its processor computes it": weights_sha256(gradients)}
             self.run.workers.require_same(found)
@@ -183,13 +183,8 @@ def build_learner(
         dropout=config.dropout,
         seed=config.seed,
         patience=MOST_SKIPPED if config.skip_nonfinite else 1,
-        slices=slices_of(config, workers),
+        slices=slices.cut(config.batch_size, config.slices_in_use, workers.index, workers.count),
     )
-
-
-def slices_of(config: Config, workers: Workers) -> slices.Slices:
-    """The slices of a batch that a worker computes."""
-    return slices.cut(config.batch_size, config.slices_in_use, workers.index, workers.count)
 
 
 def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | None:
@@ -202,11 +197,11 @@ def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | 
     return class_weights(config.class_weights, dataset.classes, counts.tolist())
 
 
-def build_feed(config: Config, dataset: Dataset, learner: Learner) -> TrainingFeed:
-    """The batches of training, augmented, at the cut of the network."""
+def build_feed(config: Config, subset: Subset, learner: Learner) -> TrainingFeed:
+    """The batches of a split for training, augmented, at the cut of the network."""
     augmentation = Augmentation(config.augment, config.seed)
     return TrainingFeed(
-        dataset.train,
+        subset,
         learner.engine,
         config.batch_size,
         config.seed,
@@ -229,7 +224,7 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     learner = build_learner(config, phase, network, schedule, weights, run.workers)
     update_step = make_update_step(learner, state)
     of_slice = trace_slice(learner)
-    training = build_feed(config, dataset, learner)
+    training = build_feed(config, dataset.train, learner)
     if phase.views:
         training = ViewFeed(
             training, phase, first_step, config.memory_mb, run.stop.raise_if_requested, run.workers

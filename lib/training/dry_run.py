@@ -1,4 +1,4 @@
-"""What a run would do, told without doing it: layers, cuts, what is folded, and what it costs."""
+"""What a run would do, said without doing it: layers, cuts, what is folded, and what it costs."""
 
 import dataclasses
 import time
@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from lib.config import Config, Phase
-from lib.data.augmentation import Augmentation
 from lib.data.order import steps_per_epoch
 from lib.model.engine import Border, border
 from lib.model.folding import Part
@@ -18,8 +17,7 @@ from lib.model.network import Network
 from lib.reporting.layer_table import as_text
 from lib.runs.state import State
 from lib.system.progress import say
-from lib.training.build import build_learner
-from lib.training.feed import TrainingFeed
+from lib.training.build import build_feed, build_learner
 from lib.training.optimizers import make_schedule
 from lib.training.steps import make_train_step
 
@@ -30,7 +28,7 @@ _ENOUGH = 20.0  # seconds after which no more steps are timed
 
 @dataclasses.dataclass(frozen=True)
 class _Noise:
-    """A split whose images are noise, for `TrainingFeed`."""
+    """A split whose images are noise, for `build_feed`."""
 
     classes: Sequence[str]
     images: np.ndarray
@@ -123,14 +121,8 @@ def _seconds_per_epoch(
     schedule = make_schedule(phase.schedule, max(1, phase.epochs), phase.learning_rate)
     learner = build_learner(config, phase, network, schedule)
     step = make_train_step(learner, State())
-    feed = TrainingFeed(
-        _Noise(classes, np.concatenate([noise] * (_FIRST + _TIMED + _AHEAD))),
-        learner.engine,
-        config.batch_size,
-        config.seed,
-        Augmentation(config.augment, config.seed),
-        learner.slices,
-    )
+    noises = _Noise(classes, np.concatenate([noise] * (_FIRST + _TIMED + _AHEAD)))
+    feed = build_feed(config, noises, learner)
     ended: list[float] = []
     for number, batch in enumerate(feed.batches(0, _FIRST + _TIMED + _AHEAD)):
         float(step(batch, number)["loss"])

@@ -1,7 +1,6 @@
 """The parts of a run, opened before the run itself: what is quick to fail comes first."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from lib.model.backbones import alpha_of, comes_with_weights, is_mobilenet_v2, r
 from lib.model.weights import fetch
 from lib.runs import folder as run_folder
 from lib.system import fault_points, runtime
+from lib.system.files import sha256_of
 from lib.system.progress import bar
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `runtime.start` must do first
@@ -114,7 +114,7 @@ def open_parts(
     if file and before and not file.exists():
         backbone = before.facts["backbone_sha256"]
     else:
-        backbone = file and hashlib.sha256(file.read_bytes()).hexdigest()
+        backbone = file and sha256_of(file)
     if chief:
         resume.find_other(config, classes, before)
     dataset = open_dataset(config, bar)
@@ -126,15 +126,15 @@ def open_parts(
 def _facts(config: Config) -> dict[str, Any]:
     """What can be told before the long work of what all workers must have in common."""
     flags = config.to_json().items()
-    files = {"plugins": config.plugin, "weights": filter(None, [weight_file(config.weights)])}
+    named = {"plugins": config.plugin, "weights": filter(None, [weight_file(config.weights)])}
+    files = {name: list(map(Path, paths)) for name, paths in named.items()}
     made_by = runtime.provenance()
     del made_by["environment"]  # each worker has a GPU of its own
     return {
         **{setting(name): value for name, value in flags if name not in OF_ONE_WORKER},
-        **{name: [_digest(Path(path)) for path in paths] for name, paths in files.items()},
+        **{
+            name: [sha256_of(path) if path.is_file() else "missing" for path in paths]
+            for name, paths in files.items()
+        },
         **made_by,
     }
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"

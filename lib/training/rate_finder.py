@@ -133,7 +133,7 @@ def find_rate(
     train_step = make_train_step(learner, state)
     rates, losses = [], []
     with bar(f"trying rates for {phase.name}", STEPS, "steps") as advance:
-        for step, batch in enumerate(build_feed(config, dataset, learner).batches(0, STEPS)):
+        for step, batch in enumerate(build_feed(config, dataset.train, learner).batches(0, STEPS)):
             measurements = train_step(batch, step)
             if int(state.failed_step) >= 0:
                 break

@@ -57,14 +57,14 @@ def test_who_only_reads_gets_the_checkpoint_that_replaced_the_one_just_looked_at
     folder, monkeypatch
 ):
     save(folder, 1, keep=1)
-    digest = module._digest
+    digest = module.sha256_of
 
     def after_the_next_epoch(file):
-        monkeypatch.setattr(module, "_digest", digest)
+        monkeypatch.setattr(module, "sha256_of", digest)
         save(folder, 2, keep=1)
         return digest(file)
 
-    monkeypatch.setattr(module, "_digest", after_the_next_epoch)
+    monkeypatch.setattr(module, "sha256_of", after_the_next_epoch)
     assert step_of(Checkpoints(folder, 1).newest_good(set_aside=False)) == 2
 
 
