@@ -80,5 +80,5 @@ def test_the_tasks_of_a_step_of_slurm_are_the_workers():
 @pytest.mark.parametrize("count", [3, 8])
 def test_workers_among_whom_slices_cannot_be_shared_out_are_refused(count):
     with pytest.raises(UserError, match=rf"--workers={count}: .*--slices=4: 1, 2, 4"):
-        require_workers(Config(), count)
-    require_workers(Config(), 4)
+        require_workers(Config(slices=4), count)
+    require_workers(Config(slices=4), 4)
