@@ -53,20 +53,21 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
 
     config, network = run.config, run.network
     learner, state = build_learner(config, phase, network, phase.learning_rate), State()
-    engine, update_step = learner.engine, make_update_step(learner, state)
-    slice_step = make_slice_step(learner, trace_slice(learner))
+    engine, of_slice = learner.engine, trace_slice(learner)
+    slice_step = make_slice_step(learner, of_slice)
+    update_step = make_update_step(learner, state, of_slice)
     shape = (config.batch_size, config.image_size, config.image_size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     targets = tf.zeros((config.batch_size, network.head.units))
     augmentation = Augmentation(config.augment, config.seed)
     varied = augmentation(images, targets, 0).images.numpy()
     batch = Batch(engine.prefix(varied), targets, config.batch_size)
-    outcome = slice_step(batch, 0)
+    computed = slice_step(batch, 0)
 
     yield "augmentation", cost_of(lambda: augmentation(images, targets, 0))
     yield "frozen part", cost_of(lambda: engine.prefix(varied))
     yield "forward and gradient", cost_of(lambda: slice_step(batch, 0))
-    yield "optimizer and the rest of the step", cost_of(lambda: update_step(outcome, 0))
+    yield "optimizer and the rest of the step", cost_of(lambda: update_step(computed, 0))
     # On the file system of the run.
     with tempfile.TemporaryDirectory(dir=run.folder.absolute().parent) as scratch:
         checkpoints = Checkpoints(Path(scratch), config.keep_checkpoints)

@@ -62,15 +62,16 @@ def measured(config: Config, cluster: Cluster) -> dict[str, float]:
     network = build(backbone, 2, config.dropout, 0, scaling)
     phase = config.phase("finetune")
     learner = build_learner(config, phase, network, phase.learning_rate, workers=workers)
-    of_slices = make_slice_step(learner, trace_slice(learner))
-    update = make_update_step(learner, State())
+    of_slice = trace_slice(learner)
+    of_slices = make_slice_step(learner, of_slice)
+    update = make_update_step(learner, State(), of_slice)
     room = learner.slices.size * len(learner.slices.mine)
     images = np.random.default_rng(0).integers(
         0, 256, (room, *[config.image_size] * 2, 3), np.uint8
     )
     batch = Batch(learner.engine.prefix(images), tf.zeros((room, 1)), config.batch_size)
     mine = of_slices(batch, 0)
-    exact, fast = (make_gather(learner, workers, kind) for kind in ("exact", "fast"))
+    exact, fast = (make_gather(learner, of_slice, workers, kind) for kind in ("exact", "fast"))
 
     def of_all(gather):
         return lambda: gather(mine, config.batch_size).losses.numpy()

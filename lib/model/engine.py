@@ -9,12 +9,13 @@ folds the batch normalisation and gives the prefix to the fastest executor on th
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from lib.model.folding import Part
+from lib.model.folding import Part, Weights
 from lib.model.graph import Graph, graph_of, leaf_layers
 from lib.model.interpreters import TOGETHER, Unsuitable, interpreted
 from lib.model.network import Network
@@ -35,14 +36,18 @@ class Engine:
         prefix: images, float32 or uint8 [n, size, size, 3], 0 to 255, to features. Called outside
             of a graph, by any number of threads at once.
         signature: shape and type of the features, the number of images left open.
-        suffix: features to pooled features, float32 [n, channels]. Called inside a `tf.function`;
-            differentiable in the trained layers' variables.
+        suffix: features to pooled features, float32 [n, channels], with the given weights, or with
+            those of this moment. Called inside a `tf.function`; differentiable in the weights and
+            in the trained layers' variables.
+        weights: what `suffix` makes of the trained layers' variables before it computes, see
+            `lib.model.folding.Part.weights`; without it, nothing.
         by_image: whether `prefix` gives an image the same bits whatever else is in its batch.
     """
 
     prefix: Callable[[np.ndarray | tf.Tensor], tf.Tensor]
     signature: tf.TensorSpec
-    suffix: Callable[[tf.Tensor], tf.Tensor]
+    suffix: Callable[..., tf.Tensor]
+    weights: Callable[[], Sequence[Weights]] = tuple
     by_image: bool = False
 
 
@@ -72,10 +77,14 @@ def border(network: Network, trained_from: int | None) -> Border:
     at = len(graph.steps)
     if trained_from is not None:
         # A layer that is called twice is trained where it is called first.
-        trained = set(map(id, leaf_layers(network.backbone)[trained_from:]))
-        calls = (i for i, step in enumerate(graph.steps) if id(step.operation) in trained)
+        trained = _trained(network, trained_from)
+        calls = (i for i, step in enumerate(graph.steps) if step.operation in trained)
         at = graph.cheapest_cut(min(calls, default=at))
     return Border(graph, min(at, graph.narrow_from(-(-network.image_size // _NARROW))), at)
+
+
+def _trained(network: Network, trained_from: int | None) -> set[keras.layers.Layer]:
+    return set() if trained_from is None else set(leaf_layers(network.backbone)[trained_from:])
 
 
 def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> Engine:
@@ -89,9 +98,9 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
     """
     found, fold = border(network, trained_from), kind != "plain"
     graph, end_of_all = found.graph, len(found.graph.steps)
-    wide = Part(graph, 0, found.narrow, fold, constant=True)
-    narrow = Part(graph, found.narrow, found.at, fold, constant=True)
-    above = Part(graph, found.at, end_of_all, fold)
+    wide = Part(graph, 0, found.narrow, fold)
+    narrow = Part(graph, found.narrow, found.at, fold)
+    above = Part(graph, found.at, end_of_all, fold, _trained(network, trained_from))
 
     def begin(images: tf.Tensor) -> tf.Tensor:
         return wide(network.as_input(images))
@@ -100,8 +109,9 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
         # With the whole backbone frozen, pooling is frozen too, and its output far smaller.
         return network.pool(narrow(features)) if trained_from is None else narrow(features)
 
-    def suffix(features: tf.Tensor) -> tf.Tensor:
-        return above(features) if trained_from is None else network.pool(above(features))
+    def suffix(features: tf.Tensor, weights: Sequence[Weights] | None = None) -> tf.Tensor:
+        result = above(features, weights)
+        return result if trained_from is None else network.pool(result)
 
     shape = network.backbone.input_shape
     on_processor = not tf.config.list_physical_devices("GPU")
@@ -110,11 +120,12 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
         ended = _graph(end, _any_number_of(begun))
         try:
             prefix = _fastest(begun, ended, threads)
-            return Engine(prefix, _any_number_of(ended), suffix, by_image=True)
+            return Engine(prefix, _any_number_of(ended), suffix, above.weights, by_image=True)
         except Unsuitable as error:
             say(f"The frozen part is computed by TensorFlow, which is slower: {error}")
     graph = _graph(lambda images: end(begin(images)), tf.TensorSpec(shape))
-    return Engine(lambda images: graph(tf.cast(images, tf.float32)), _any_number_of(graph), suffix)
+    prefix = lambda images: graph(tf.cast(images, tf.float32))  # noqa: E731
+    return Engine(prefix, _any_number_of(graph), suffix, above.weights)
 
 
 def _fastest(

@@ -9,13 +9,16 @@ as well as inference.
 
 Folded is only what is sure to be the same: a layer without an activation of its own, whose result
 nothing but the normalisation takes. Everything else is Keras' own call.
+
+What training folds anew in each step is apart from what it is used for (`Part.weights`), so that
+several parts of a batch can share it.
 """
 
 import functools
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -27,8 +30,8 @@ Array = tf.Tensor | np.ndarray
 Shape = tuple[int | None, ...]
 # What a step computes of its inputs.
 Call = Callable[..., tf.Tensor]
-# The kernels, or the scale, of a layer, and its bias; None where it has none.
-Weights = tuple[Array | None, ...]
+# What a step computes with, made of its layer's variables: kernels, scale, bias, by name.
+Weights = Mapping[str, Array]
 
 _LINEAR = (
     keras.layers.Conv2D,
@@ -50,34 +53,58 @@ class Part:
         last: the step after the last one.
         fold: whether normalisation is folded, and written out what Keras computes slowly; else
             every step is Keras' own call.
-        constant: whether the weights of what is written out are constants, taken as they are now;
-            else they are the layers' own, in which the part can be differentiated.
-
-    Attributes:
-        folded: of the graph's steps, those that have the normalisation behind them folded in.
+        trained: layers whose variables may change, and in which the part can be differentiated.
+            What is written out of the others is taken as it is now, as constants.
     """
 
-    def __init__(self, graph: Graph, first: int, last: int, fold: bool, constant: bool = False):
+    def __init__(
+        self,
+        graph: Graph,
+        first: int,
+        last: int,
+        fold: bool,
+        trained: Collection[keras.layers.Layer] = (),
+    ):
         self._steps = graph.steps[first:last]
         self._entering, self._leaving = graph.crossings[first], graph.crossings[last]
         self._shapes = [graph.shapes[key] for key in self._entering]
-        followers = _followers(graph, first, last) if fold else {}
-        self.folded = sorted(followers)
+        followers = followers_of(graph, first, last) if fold else {}
         # The normalisations that are folded into the steps before them.
         gone = {step.gives[0] for step in followers.values()}
-        self._calls = [
-            _identity
-            if step.gives[0] in gone
-            else (fold and _written_out(graph, step, followers.get(number), constant))
-            or functools.partial(_as_keras, step)
-            for number, step in enumerate(self._steps, start=first)
-        ]
+        self._calls: list[Call] = []
+        self._weights: list[Callable[[], Weights]] = []
+        for number, step in enumerate(self._steps, start=first):
+            follower = followers.get(number)
+            call, weights = _identity, dict
+            if step.gives[0] not in gone:
+                call, weights = (fold and _written_out(graph, step, follower)) or (
+                    functools.partial(_as_keras, step),
+                    dict,
+                )
+            if not any(each.operation in trained for each in (step, follower) if each):
+                kept = {name: weight.numpy() for name, weight in weights().items()}
+                call, weights = functools.partial(call, **kept), dict
+            self._calls.append(call)
+            self._weights.append(weights)
 
-    def __call__(self, features: tf.Tensor) -> tf.Tensor:
-        """Computes the part."""
+    def weights(self) -> tuple[Weights, ...]:
+        """What the written-out steps of trained layers compute with, of the variables as they are.
+
+        Each is differentiable in the variables; of the other steps it is empty.
+        """
+        return tuple(weights() for weights in self._weights)
+
+    def __call__(self, features: tf.Tensor, weights: Sequence[Weights] | None = None) -> tf.Tensor:
+        """Computes the part.
+
+        Args:
+            features: what enters.
+            weights: what `weights` returned; None for what it returns now.
+        """
+        weights = self.weights() if weights is None else weights
         values = dict(zip(self._entering, _apart(features, self._shapes), strict=True))
-        for call, step in zip(self._calls, self._steps, strict=True):
-            results = keras.tree.flatten(call(*(values[key] for key in step.takes)))
+        for call, step, own in zip(self._calls, self._steps, weights, strict=True):
+            results = keras.tree.flatten(call(*(values[key] for key in step.takes), **own))
             values |= zip(step.gives, results, strict=True)
         return _side_by_side([values[key] for key in self._leaving])
 
@@ -90,18 +117,26 @@ def folded(layer: keras.layers.Layer, normalisation: keras.layers.Layer | None) 
         normalisation: the batch normalisation behind it; None gives the layer's own weights.
 
     Returns:
-        Its kernels in their order, and its bias.
+        Its `kernel`, of a separable convolution also the `depthwise` one before it, and its `bias`
+        if it has one.
     """
-    separable = isinstance(layer, keras.layers.SeparableConv2D)
-    kernel = layer.pointwise_kernel.value if separable else layer.kernel.value
-    below = (layer.depthwise_kernel.value,) if separable else ()
+    weights = {}
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        weights["depthwise"] = layer.depthwise_kernel.value
+        kernel = layer.pointwise_kernel.value
+    else:
+        kernel = layer.kernel.value
     bias = layer.bias.value if layer.use_bias else None
-    if normalisation is None:
-        return *below, kernel, bias
-    scale, bias = _scale_and_bias(normalisation, bias)
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        scale = tf.reshape(scale, kernel.shape[2:])  # of a channel's several results, too
-    return *below, kernel * scale, bias
+    if normalisation is not None:
+        scale, bias = _scale_and_bias(normalisation, bias).values()
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            scale = tf.reshape(scale, kernel.shape[2:])  # of a channel's several results, too
+        kernel = kernel * scale
+    return _present(**weights, kernel=kernel, bias=bias)
+
+
+def _present(**weights: Array | None) -> Weights:
+    return {name: weight for name, weight in weights.items() if weight is not None}
 
 
 def _scale_and_bias(layer: keras.layers.Layer, added: tf.Tensor | None = None) -> Weights:
@@ -110,11 +145,21 @@ def _scale_and_bias(layer: keras.layers.Layer, added: tf.Tensor | None = None) -
     if layer.scale:
         scale = layer.gamma.value * scale
     mean = layer.moving_mean.value if added is None else layer.moving_mean.value - added
-    return scale, (layer.beta.value - mean * scale if layer.center else -mean * scale)
+    bias = layer.beta.value - mean * scale if layer.center else -mean * scale
+    return {"scale": scale, "bias": bias}
 
 
-def _followers(graph: Graph, first: int, last: int) -> dict[int, Step]:
-    """The normalisation that is folded into a step, by the step's number."""
+def followers_of(graph: Graph, first: int, last: int) -> dict[int, Step]:
+    """Which normalisation can be folded into which step before it.
+
+    Args:
+        graph: of the network.
+        first: the first step of a part of it.
+        last: the step after that part.
+
+    Returns:
+        The normalisation's step, by the number of the step before it.
+    """
     uses = Counter(key for step in graph.steps for key in step.takes)
     uses[graph.output] += 1
     maker = {graph.steps[i].gives[0]: i for i in range(first, last)}
@@ -161,25 +206,22 @@ def _is_of_one_type(layer: keras.layers.Layer) -> bool:
     return layer.compute_dtype == layer.variable_dtype and not getattr(layer, "lora_enabled", False)
 
 
-def _written_out(graph: Graph, step: Step, follower: Step | None, constant: bool) -> Call | None:
-    """The function that a step computes, with its weights; None where Keras is to be called."""
+def _written_out(
+    graph: Graph, step: Step, follower: Step | None
+) -> tuple[Call, Callable[[], Weights]] | None:
+    """The function that a step computes, and what gives its weights; None for Keras' own call."""
     layer = step.operation
     if _is_linear(step, graph):
         weights = functools.partial(folded, layer, follower and follower.operation)
-        function = functools.partial(_linear, layer)
-    elif _is_normalisation(step, graph):
-        weights, function = functools.partial(_scale_and_bias, layer), _scaled
-    elif _is_layer_normalisation(step):
+        return functools.partial(_linear, layer), weights
+    if _is_normalisation(step, graph):
+        return _scaled, functools.partial(_scale_and_bias, layer)
+    if _is_layer_normalisation(step):
         weights = functools.partial(_gamma_and_beta, layer)
-        function = functools.partial(_normalised, layer.epsilon)
-    elif type(layer) is keras.layers.Reshape and None not in step.shapes[0]:
-        return lambda features: tf.reshape(features, (-1, *step.shapes[0]))
-    else:
-        return None
-    if constant:
-        kept = tuple(None if weight is None else weight.numpy() for weight in weights())
-        return lambda features: function(features, *kept)
-    return lambda features: function(features, *weights())
+        return functools.partial(_normalised, layer.epsilon), weights
+    if type(layer) is keras.layers.Reshape and None not in step.shapes[0]:
+        return lambda features: tf.reshape(features, (-1, *step.shapes[0])), dict
+    return None
 
 
 def _identity(features: tf.Tensor) -> tf.Tensor:
@@ -199,12 +241,21 @@ def _takes_training(layer: keras.layers.Layer) -> bool:
     return "training" in inspect.signature(layer.call).parameters
 
 
-def _linear(layer: keras.layers.Layer, features: tf.Tensor, *weights: Array | None) -> tf.Tensor:
-    *kernels, bias = weights
+def _linear(
+    layer: keras.layers.Layer,
+    features: tf.Tensor,
+    kernel: Array,
+    depthwise: Array | None = None,
+    bias: Array | None = None,
+) -> tf.Tensor:
     if isinstance(layer, keras.layers.Dense):
-        result = _dense(features, *kernels)
+        result = _dense(features, kernel)
+    elif isinstance(layer, keras.layers.Conv2D):
+        result = _convolved(features, kernel, layer.strides, layer.padding, layer.dilation_rate)
+    elif depthwise is None:
+        result = _depthwise(layer, features, kernel)
     else:
-        result = _convolved(layer, features, *kernels)
+        result = _convolved(_depthwise(layer, features, depthwise), kernel)
     # The sum's gradient is taken by all threads, that of `bias_add` by one.
     result = result if bias is None else result + bias
     return result if layer.activation is None else layer.activation(result)
@@ -218,16 +269,21 @@ def _dense(features: tf.Tensor, kernel: Array) -> tf.Tensor:
     return tf.nn.conv2d(features, kernel[np.newaxis, np.newaxis], 1, "VALID")
 
 
-def _convolved(layer: keras.layers.Layer, features: tf.Tensor, *kernels: Array) -> tf.Tensor:
-    padding, strides, dilations = layer.padding.upper(), layer.strides, layer.dilation_rate
-    if not isinstance(layer, keras.layers.Conv2D):  # depthwise, by itself or as the first of two
-        features = tf.nn.depthwise_conv2d(
-            features, kernels[0], [1, *strides, 1], padding, dilations=dilations
-        )
-        if len(kernels) == 1:
-            return features
-        strides = dilations = (1, 1)
-    kernel = kernels[-1]
+def _depthwise(layer: keras.layers.Layer, features: tf.Tensor, kernel: Array) -> tf.Tensor:
+    strides = [1, *layer.strides, 1]
+    return tf.nn.depthwise_conv2d(
+        features, kernel, strides, layer.padding.upper(), dilations=layer.dilation_rate
+    )
+
+
+def _convolved(
+    features: tf.Tensor,
+    kernel: Array,
+    strides: Sequence[int] = (1, 1),
+    padding: str = "valid",
+    dilations: Sequence[int] = (1, 1),
+) -> tf.Tensor:
+    padding = padding.upper()
     if tuple(kernel.shape[:2]) == (1, 1) and tf.is_tensor(kernel):
         # A product of matrices has the faster gradients; constants need none.
         if tuple(strides) != (1, 1):
@@ -255,14 +311,14 @@ def _is_layer_normalisation(step: Step) -> bool:
 
 
 def _gamma_and_beta(layer: keras.layers.Layer) -> Weights:
-    return (
-        layer.gamma.value if layer.scale else None,
-        layer.beta.value if layer.center else None,
+    return _present(
+        gamma=layer.gamma.value if layer.scale else None,
+        beta=layer.beta.value if layer.center else None,
     )
 
 
 def _normalised(
-    epsilon: float, features: tf.Tensor, gamma: Array | None, beta: Array | None
+    epsilon: float, features: tf.Tensor, gamma: Array | None = None, beta: Array | None = None
 ) -> tf.Tensor:
     """Layer normalisation over the channels; no tensor is used more than twice."""
     centred = features - tf.reduce_mean(features, -1, keepdims=True)

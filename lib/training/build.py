@@ -135,7 +135,8 @@ class BuiltPhase:
             learner = dataclasses.replace(self.learner, slices=first)
             batch = build_feed(self.run.config, self.run.dataset.train, learner).batch(step)
             gradients = make_slice_step(learner, trace_slice(learner))(batch, step).gradients
-            found = {"a gradient, as its processor computes it": weights_sha256(gradients)}
+            digest = weights_sha256(tf.nest.flatten(gradients))
+            found = {"a gradient, as its processor computes it": digest}
             self.run.workers.require_same(found)
 
     def save(self, checkpoints: Checkpoints) -> None:
@@ -222,8 +223,8 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
     weights = weights_of_classes(config, dataset)
     learner = build_learner(config, phase, network, schedule, weights, run.workers)
-    update_step = make_update_step(learner, state)
     of_slice = trace_slice(learner)
+    update_step = make_update_step(learner, state, of_slice)
     training = build_feed(config, dataset.train, learner)
     if phase.views:
         training = ViewFeed(
@@ -244,7 +245,7 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
         ),
         graph=of_slice.graph,
         slice_step=make_slice_step(learner, of_slice),
-        gather=make_gather(learner, run.workers, config.exchange),
+        gather=make_gather(learner, of_slice, run.workers, config.exchange),
         update_step=update_step,
         evaluation_step=make_evaluation_step(learner.engine, network),
         parts=parts,

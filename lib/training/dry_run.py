@@ -10,7 +10,7 @@ import numpy as np
 from lib.config import Config, Phase
 from lib.data.order import steps_per_epoch
 from lib.model.engine import Border, border
-from lib.model.folding import Part
+from lib.model.folding import followers_of
 from lib.model.freezing import first_trained, layer_table
 from lib.model.graph import leaf_layers
 from lib.model.network import Network
@@ -91,7 +91,7 @@ def _cut(found: Border, plain: bool) -> str:
     if plain:
         return f"{lines[0]}\n  nothing is folded: each layer is computed by Keras"
     folded = {
-        place: [i for part in parts for i in Part(found.graph, *part, fold=True).folded]
+        place: sum(len(followers_of(found.graph, *part)) for part in parts)
         for place, parts in {
             "below": [(0, found.narrow), (found.narrow, found.at)],
             "above": [(found.at, end)],
@@ -99,8 +99,8 @@ def _cut(found: Border, plain: bool) -> str:
     }
     norms = sum("Normalization" in type(step.operation).__name__ for step in steps)
     lines.append(
-        f"  {sum(map(len, folded.values()))} of {norms} normalisations are folded:"
-        f" {len(folded['below'])} below, {len(folded['above'])} above"
+        f"  {sum(folded.values())} of {norms} normalisations are folded:"
+        f" {folded['below']} below, {folded['above']} above"
     )
     if found.narrow < found.at:
         name = _name(steps[found.narrow])

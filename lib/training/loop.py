@@ -12,6 +12,7 @@ from lib.training.build import BuiltPhase, build_phase
 from lib.training.evaluation import Evaluation, evaluate
 from lib.training.run import Run
 from lib.training.soundness import require_finite, require_sound
+from lib.training.steps import outcome_of
 
 _LOOK_EVERY = 10  # steps between two looks at what the device has accumulated
 
@@ -73,8 +74,8 @@ def _prepare(built: BuiltPhase) -> None:
     (batch,) = built.training.batches(step, step + 1)
     built.evaluation_step(batch.features)
     state.failed_step.assign(step)  # so that the step computes all and changes nothing
-    outcome = built.gather(built.slice_step(batch, step), batch.images)
-    built.update_step(outcome, step)
+    computed = built.gather(built.slice_step(batch, step), batch.images)
+    built.update_step(computed, step)
     state.failed_step.assign(-1)
     if state.journal.history:  # Else there is an evaluation before the first epoch.
         built.validation.prepare(built.run.stop.raise_if_requested)
@@ -100,8 +101,8 @@ def _train_epoch(built: BuiltPhase) -> None:
         for batch in built.training.batches(taken, end):
             fault_points.point("step")
             mine = built.slice_step(batch, taken)
-            outcome = built.gather(mine, batch.images)
-            measurements = built.update_step(outcome, taken)
+            computed = built.gather(mine, batch.images)
+            measurements = built.update_step(computed, taken)
             taken += 1
             if taken == run.resumed_at + 1:
                 built.clock.note_start(run.started)
@@ -157,7 +158,8 @@ def _show(built: BuiltPhase, validation: Evaluation) -> None:
         (batch,) = built.training.batches(step, step + 1)
         variables = built.learner.variables
         shown = {f"weights/{each.path}": each.numpy() for each in variables}
-        gradients = built.gather(built.slice_step(batch, step), batch.images).gradients
+        computed = built.gather(built.slice_step(batch, step), batch.images)
+        gradients = outcome_of(built.learner, computed).gradients
         for variable, gradient in zip(variables, gradients, strict=True):
             shown[f"gradients/{variable.path}"] = gradient.numpy()
         run.reports.histograms(shown, step)

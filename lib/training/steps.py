@@ -1,14 +1,17 @@
 """The training step, cut into slices, and the evaluation step."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from lib.distribution.slices import WHOLE, Slices, tree_sum
 from lib.model.engine import Engine
+from lib.model.folding import Weights
 from lib.model.network import Network
 from lib.randomness import uniform
 from lib.runs.state import State
@@ -16,18 +19,35 @@ from lib.system.exact_sums import require_exact_sums
 from lib.system.runtime import threads
 from lib.training.averages import Averages
 from lib.training.feed import Batch
+from lib.training.gradients import Gradients, differentiated, through_folding
 from lib.training.losses import Loss, predicted_classes, true_classes
 from lib.training.measures import Outcome, measured
 from lib.training.optimizers import Rate, apply_scaled
 
 # This worker's slices of a batch, and the number of the step, to what they give.
-SliceStep = Callable[[Batch, int], Outcome]
+SliceStep = Callable[[Batch, int], "Computed"]
 # What the whole batch gives, and the number of the step, to what was measured in it.
-UpdateStep = Callable[[Outcome, int], dict[str, tf.Tensor]]
+UpdateStep = Callable[["Computed", int], dict[str, tf.Tensor]]
 TrainStep = Callable[[Batch, int], dict[str, tf.Tensor]]
 EvaluationStep = Callable[[tf.Tensor], tf.Tensor]
 
 _INDEX = tf.TensorSpec((), tf.int32)
+
+
+class Computed(NamedTuple):
+    """What slices give, or all those of a batch together.
+
+    Attributes:
+        logits: float32 [n, 1] or [n, classes].
+        targets: float32 of the same shape.
+        losses: float32 [n].
+        gradients: their part of that of the batch's mean loss.
+    """
+
+    logits: tf.Tensor
+    targets: tf.Tensor
+    losses: tf.Tensor
+    gradients: Gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +90,11 @@ def make_train_step(learner: Learner, state: State) -> TrainStep:
         learner: what is trained.
         state: is moved on by one step.
     """
-    slice_step = make_slice_step(learner, trace_slice(learner))
-    update_step = make_update_step(learner, state)
+    of_slice = trace_slice(learner)
+    slice_step, update_step = (
+        make_slice_step(learner, of_slice),
+        make_update_step(learner, state, of_slice),
+    )
     return lambda batch, step: update_step(slice_step(batch, step), step)
 
 
@@ -88,20 +111,17 @@ def make_slice_step(
         A function of this worker's part of a batch, and of the number of the step, from 0. It
         returns logits, targets and losses of that part, and the sum of its slices' gradients.
     """
-    zeros = [tf.zeros(each.shape) for each in learner.variables]
     side_by_side = ThreadPoolExecutor(threads(), "slice")
+    fold = tf.function(learner.engine.weights, autograph=False)
+    add = tf.function(functools.partial(tf.nest.map_structure, tf.add), autograph=False)
 
-    @tf.function(autograph=False)
-    def add(one: Sequence[tf.Tensor], other: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        return [a + b for a, b in zip(one, other, strict=True)]
-
-    def slice_step(batch: Batch, step: int) -> Outcome:
-        parts = learner.slices.parts(batch.images)
+    def slice_step(batch: Batch, step: int) -> Computed:
+        parts, weights = learner.slices.parts(batch.images), fold()
         if not parts:
-            nothing = tf.zeros(0), zeros
-            return Outcome(batch.targets, batch.targets, *nothing, learner.variables)
+            zeros = tf.nest.map_structure(lambda each: tf.zeros(each.shape), gradients_of(of_slice))
+            return Computed(batch.targets, batch.targets, tf.zeros(0), zeros)
 
-        def compute(part: range) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        def compute(part: range) -> tuple[tf.Tensor, tf.Tensor, Gradients]:
             rows = slice(part.start - learner.slices.first, part.stop - learner.slices.first)
             cut = (batch.features[rows], batch.targets[rows]) if len(parts) > 1 else batch[:2]
             numbers = (
@@ -109,15 +129,11 @@ def make_slice_step(
                 tf.constant(part.start),
                 tf.constant(batch.images),
             )
-            return of_slice(*cut, *numbers)
+            return of_slice(weights, *cut, *numbers)
 
         logits, losses, gradients = zip(*side_by_side.map(compute, parts), strict=True)
-        return Outcome(
-            tf.concat(logits, 0),
-            batch.targets,
-            tf.concat(losses, 0),
-            tree_sum(gradients, add),
-            learner.variables,
+        return Computed(
+            tf.concat(logits, 0), batch.targets, tf.concat(losses, 0), tree_sum(gradients, add)
         )
 
     return slice_step
@@ -130,19 +146,28 @@ def trace_slice(learner: Learner) -> tf.types.experimental.ConcreteFunction:
         learner: what is trained.
 
     Returns:
-        A function of a slice's features and targets, of the number of the step, int64, of the
-        position of its first image and the number of images in the whole batch, int32. It returns
-        logits, losses, and the slice's part of the gradient of the batch's mean loss.
+        A function of the engine's weights, of a slice's features and targets, of the number of the
+        step, int64, of the position of its first image and the number of images in the whole batch,
+        int32. It returns logits, losses, and the slice's part of the gradient of the batch's mean
+        loss.
 
     Raises:
         UserError: it has a sum whose order would be left to timing.
     """
+    weights = tf.nest.map_structure(tf.TensorSpec.from_tensor, learner.engine.weights())
 
     @tf.function(
-        input_signature=(*_signature(learner), tf.TensorSpec((), tf.int64), *[_INDEX] * 2),
+        input_signature=(
+            weights,
+            *_signature(learner),
+            tf.TensorSpec((), tf.int64),
+            _INDEX,
+            _INDEX,
+        ),
         autograph=False,
     )
     def of_slice(
+        weights: Sequence[Weights],
         features: tf.Tensor,
         targets: tf.Tensor,
         step: tf.Tensor,
@@ -150,9 +175,10 @@ def trace_slice(learner: Learner) -> tf.types.experimental.ConcreteFunction:
         images: tf.Tensor,
     ):
         with tf.GradientTape() as tape:
+            tape.watch(weights)
             # The names are for those who look at the graph.
             with tf.name_scope("backbone"):
-                pooled = learner.engine.suffix(features)
+                pooled = learner.engine.suffix(features, weights)
             with tf.name_scope("head"):
                 logits = learner.network.logits(
                     pooled, lambda each: drop(each, learner.dropout, learner.seed, step, first)
@@ -160,14 +186,21 @@ def trace_slice(learner: Learner) -> tf.types.experimental.ConcreteFunction:
             with tf.name_scope("loss"):
                 losses = learner.loss(logits, targets)
                 loss = tf.reduce_sum(losses) / tf.cast(images, tf.float32)
-        return logits, losses, tape.gradient(loss, [each.value for each in learner.variables])
+        return logits, losses, differentiated(tape, loss, weights, learner.variables)
 
     traced = of_slice.get_concrete_function()
     require_exact_sums(traced)
     return traced
 
 
-def make_update_step(learner: Learner, state: State) -> UpdateStep:
+def gradients_of(of_slice: tf.types.experimental.ConcreteFunction) -> Gradients:
+    """The gradients that a traced slice returns, symbolic: their structure, shapes and types."""
+    return of_slice.structured_outputs[2]
+
+
+def make_update_step(
+    learner: Learner, state: State, of_slice: tf.types.experimental.ConcreteFunction
+) -> UpdateStep:
     """Builds the second half of a training step, in which every worker does the same.
 
     A step whose loss or gradient is not finite changes no weight. After as many of them in a row as
@@ -177,6 +210,7 @@ def make_update_step(learner: Learner, state: State) -> UpdateStep:
         learner: what is trained; its optimizer is built here, so that it can be restored before the
             first step.
         state: is moved on by one step, and given the step's loss and accuracy.
+        of_slice: what computes a slice, and with it the shapes of gradients.
 
     Returns:
         A function of what the whole batch gives, of any number of images, and of the number of the
@@ -192,28 +226,19 @@ def make_update_step(learner: Learner, state: State) -> UpdateStep:
             learner.averages.update()
 
     columns = tf.TensorSpec((None, learner.network.head.units))
+    gradients = tf.nest.map_structure(tf.TensorSpec.from_tensor, gradients_of(of_slice))
+    computed = Computed(columns, columns, tf.TensorSpec((None,)), gradients)
 
-    @tf.function(
-        input_signature=(
-            *(columns, columns, tf.TensorSpec((None,))),
-            [tf.TensorSpec(each.shape) for each in learner.variables],
-            tf.TensorSpec((), tf.int64),
-        )
-    )
-    def update_graph(
-        logits: tf.Tensor,
-        targets: tf.Tensor,
-        losses: tf.Tensor,
-        gradients: Sequence[tf.Tensor],
-        step: tf.Tensor,
-    ):
-        outcome = Outcome(logits, targets, losses, gradients, learner.variables)
+    @tf.function(input_signature=(computed, tf.TensorSpec((), tf.int64)))
+    def update_graph(computed: Computed, step: tf.Tensor):
+        outcome = outcome_of(learner, computed)
         measurements = _measurements(learner, outcome)
         finite = _finite(outcome)
         if state.failed_step < 0:
             if finite:
-                update(gradients)
-                state.record(losses, predicted_classes(logits) == true_classes(targets))
+                update(outcome.gradients)
+                correct = predicted_classes(outcome.logits) == true_classes(outcome.targets)
+                state.record(outcome.losses, correct)
                 state.skipped_in_a_row.assign(0)
                 state.step.assign(step + 1)
             elif state.skipped_in_a_row + 1 < learner.patience:
@@ -226,10 +251,7 @@ def make_update_step(learner: Learner, state: State) -> UpdateStep:
 
     require_exact_sums(update_graph.get_concrete_function())
 
-    def update_step(outcome: Outcome, step: int) -> dict[str, tf.Tensor]:
-        return update_graph(*outcome[:4], step)
-
-    return update_step
+    return lambda computed, step: update_graph(computed, tf.constant(step, tf.int64))
 
 
 def make_evaluation_step(engine: Engine, network: Network) -> EvaluationStep:
@@ -240,6 +262,14 @@ def make_evaluation_step(engine: Engine, network: Network) -> EvaluationStep:
         return network.logits(engine.suffix(features), drop=tf.identity)
 
     return evaluation_step
+
+
+@tf.autograph.experimental.do_not_convert
+def outcome_of(learner: Learner, computed: Computed) -> Outcome:
+    """What a batch gives, with its gradients in the variables."""
+    fold, variables = learner.engine.weights, learner.variables
+    gradients = through_folding(computed.gradients, fold, variables)
+    return Outcome(*computed[:3], gradients, variables)
 
 
 @tf.autograph.experimental.do_not_convert

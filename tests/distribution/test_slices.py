@@ -60,7 +60,7 @@ def outcome(network, batch_size, slices, worker=0, workers=1, images=BATCH, thaw
     features = learner.engine.prefix(pixels)[rows]
     part = Batch(features, targets[rows], images)
     found = make_slice_step(learner, trace_slice(learner))(part, 3)
-    return found, [each.numpy() for each in found.gradients]
+    return found, [each.numpy() for each in tf.nest.flatten(found.gradients)]
 
 
 @pytest.mark.parametrize("images", [8, 5, 1])  # slices that are whole, short and empty

@@ -13,6 +13,7 @@ from lib.model.backbones import BACKBONES
 from lib.model.engine import border
 from lib.model.folding import Part
 from lib.model.freezing import first_trained, freeze
+from lib.model.graph import leaf_layers
 from lib.model.network import Network, build, scaled, weights_sha256
 from lib.system.exact_sums import require_exact_sums
 
@@ -87,7 +88,8 @@ def gradient_step(network: Network, fold: bool, shape):
     """A traced function of features to the gradients of all that is trained of the backbone."""
     variables = freeze(network, first_trained(network.backbone, TOP))[:-2]  # without the head's
     found = border(network, first_trained(network.backbone, TOP))
-    part = Part(found.graph, found.at, len(found.graph.steps), fold)
+    trained = leaf_layers(network.backbone)
+    part = Part(found.graph, found.at, len(found.graph.steps), fold, trained)
 
     @tf.function(autograph=False)
     def compute(features):

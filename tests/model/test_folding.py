@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.model.folding import Part, folded
+from lib.model.folding import Part, folded, followers_of
 from lib.model.graph import graph_of
 
 
@@ -22,8 +22,8 @@ def step_of(graph, name):
 
 
 def folded_names(graph, first=0, last=None):
-    part = Part(graph, first, len(graph.steps) if last is None else last, fold=True)
-    return [graph.steps[i].operation.name for i in part.folded]
+    found = followers_of(graph, first, len(graph.steps) if last is None else last)
+    return [graph.steps[i].operation.name for i in found]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_one_folded_convolution_equals_the_two_layers(network, convolution, norm
     second = network.backbone.get_layer(normalisation)
     features = tf.constant(np.random.default_rng(3).normal(size=(2, 8, 8, first.input.shape[-1])))
     features = tf.cast(features, tf.float32)
-    kernel, bias = folded(first, second)
+    kernel, bias = folded(first, second).values()
     apply = tf.nn.conv2d if convolution == "Conv1" else tf.nn.depthwise_conv2d
     strides = [1, *first.strides, 1]
     result = apply(features, kernel, strides, first.padding.upper()) + bias
@@ -44,9 +44,9 @@ def test_one_folded_convolution_equals_the_two_layers(network, convolution, norm
 
 def test_without_normalisation_the_kernel_stays_as_it_is(network):
     layer = network.backbone.get_layer("Conv1")
-    kernel, bias = folded(layer, None)
-    assert bias is None
-    np.testing.assert_array_equal(kernel, layer.kernel)
+    weights = folded(layer, None)
+    assert list(weights) == ["kernel"]
+    np.testing.assert_array_equal(weights["kernel"], layer.kernel)
 
 
 def test_a_normalisation_is_folded_where_its_convolution_is_in_the_part_too(network):
@@ -85,7 +85,7 @@ def test_no_steps_give_what_enters(network):
 
 def test_constants_stay_as_they_were_and_compute_the_same(network):
     graph = graph_of(network.backbone)
-    part = Part(graph, 0, len(graph.steps), fold=True, constant=True)
+    part = Part(graph, 0, len(graph.steps), fold=True)
     expected = network.backbone(images(), training=False)
     network.backbone.set_weights([value * 1.1 for value in network.backbone.get_weights()])
     assert_equal_to_rounding(part(images()), expected)

@@ -13,6 +13,7 @@ from lib.model.engine import border, cut
 from lib.model.folding import Part
 from lib.model.freezing import first_trained, freeze
 from lib.model.gradcam import make_gradcam
+from lib.model.graph import leaf_layers
 from lib.model.network import build
 from lib.system.exact_sums import require_exact_sums
 
@@ -187,7 +188,8 @@ def test_gradients_are_those_of_keras(network):
     features = Part(found.graph, 0, found.at, fold=False)(network.as_input(images(3) * 1.0))
 
     def gradients(fold):
-        part = Part(found.graph, found.at, len(found.graph.steps), fold)
+        trained = leaf_layers(network.backbone)
+        part = Part(found.graph, found.at, len(found.graph.steps), fold, trained)
 
         @tf.function(autograph=False)
         def compute(features):
