@@ -49,7 +49,8 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     from lib.runs.state import State
     from lib.training.build import build_learner
     from lib.training.feed import Batch
-    from lib.training.steps import make_slice_step, make_update_step, trace_slice
+    from lib.training.slice_step import make_slice_step, trace_slice
+    from lib.training.steps import make_update_step
 
     config, network = run.config, run.network
     learner, state = build_learner(config, phase, network, phase.learning_rate), State()

@@ -56,7 +56,8 @@ def measured(config: Config, cluster: Cluster) -> dict[str, float]:
     from lib.training.build import build_learner
     from lib.training.exchange import make_gather
     from lib.training.feed import Batch
-    from lib.training.steps import make_slice_step, make_update_step, trace_slice
+    from lib.training.slice_step import make_slice_step, trace_slice
+    from lib.training.steps import make_update_step
 
     backbone, scaling = build_backbone(config, bar)
     network = build(backbone, 2, config.dropout, 0, scaling)

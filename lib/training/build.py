@@ -23,19 +23,12 @@ from lib.training.averages import Averages
 from lib.training.clock import Clock
 from lib.training.exchange import Gather, make_gather
 from lib.training.feed import EvaluationFeed, TrainingFeed
+from lib.training.learner import Learner
 from lib.training.losses import class_weights, make_loss
 from lib.training.optimizers import Rate, build_optimizer, layer_scales, make_schedule
 from lib.training.run import Run
-from lib.training.steps import (
-    EvaluationStep,
-    Learner,
-    SliceStep,
-    UpdateStep,
-    make_evaluation_step,
-    make_slice_step,
-    make_update_step,
-    trace_slice,
-)
+from lib.training.slice_step import SliceStep, make_slice_step, trace_slice
+from lib.training.steps import EvaluationStep, UpdateStep, make_evaluation_step, make_update_step
 from lib.training.views import ViewFeed
 
 MOST_SKIPPED = 10  # updates left out in a row that end a run which may leave them out

@@ -12,9 +12,10 @@ from lib.model.engine import cut
 from lib.model.freezing import freeze
 from lib.runs.state import State
 from lib.training.feed import Batch
+from lib.training.learner import Learner
 from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
-from lib.training.steps import Learner, make_train_step
+from lib.training.steps import make_train_step
 from tests.faults.program import history
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from lib.randomness import uniform
-from lib.training.steps import drop
+from lib.training.slice_step import drop
 
 
 def test_dropout_has_a_stream_of_its_own():

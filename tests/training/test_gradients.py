@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from lib.training.feed import Batch
 from lib.training.gradients import differentiated, through_folding
-from lib.training.steps import make_slice_step, outcome_of, trace_slice
+from lib.training.slice_step import make_slice_step, trace_slice
+from lib.training.steps import outcome_of
 from tests.training.test_steps import THAWED, batch, learner_of
 
 

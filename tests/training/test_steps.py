@@ -10,20 +10,14 @@ from lib.data.examples import one_hot_targets
 from lib.model.engine import Engine, cut
 from lib.model.freezing import first_trained, freeze
 from lib.runs.state import State
-from lib.training import steps
+from lib.training import slice_step, steps
 from lib.training.averages import Averages
 from lib.training.feed import Batch
+from lib.training.learner import Learner
 from lib.training.losses import cross_entropy
 from lib.training.optimizers import build_optimizer
-from lib.training.steps import (
-    Learner,
-    drop,
-    make_evaluation_step,
-    make_slice_step,
-    make_train_step,
-    outcome_of,
-    trace_slice,
-)
+from lib.training.slice_step import drop, make_slice_step, trace_slice
+from lib.training.steps import make_evaluation_step, make_train_step, outcome_of
 
 BATCH = 6
 few = settings(max_examples=25)
@@ -148,8 +142,8 @@ def traces(monkeypatch):
     def noted(original):
         return lambda *arguments: called.append(original.__name__) or original(*arguments)
 
-    for function in (steps.drop, steps.measured):
-        monkeypatch.setattr(steps, function.__name__, noted(function))
+    for module, function in ((slice_step, drop), (steps, steps.measured)):
+        monkeypatch.setattr(module, function.__name__, noted(function))
     return called
 
 
@@ -232,11 +226,11 @@ def test_with_patience_a_step_without_an_update_is_left_out_and_counted(network)
 
 def test_the_slices_give_the_gradients_of_the_step_and_change_nothing(network):
     variables, engine, step, state = phase_of(network, THAWED, "sgd", 1.0, dropout=0.5)
-    slice_step = make_slice_step(step.learner, trace_slice(step.learner))
+    compute = make_slice_step(step.learner, trace_slice(step.learner))
     images, targets = batch()
     features = engine.prefix(images)
     before = values(network)
-    computed = slice_step(Batch(features, targets, len(targets)), 0)
+    computed = compute(Batch(features, targets, len(targets)), 0)
     gradients = outcome_of(step.learner, computed).gradients
     assert not changed(before, values(network)) and int(state.step) == 0
     step(features, targets)
