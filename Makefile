@@ -16,7 +16,7 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-for-tests
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
-	$(IN_VENV) -m pytest --numprocesses=2 --dist=loadfile
+	$(IN_VENV) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # The stamps are written last, so that an installation that broke off is done again. The
 # environment is cleared: what is no longer required must not linger.
