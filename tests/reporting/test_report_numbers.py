@@ -93,7 +93,7 @@ def test_the_results_distinguish_the_last_epoch_the_best_and_the_test(three):
     found = rows(three[0]["Results"])
     assert found[1:5] == [
         ["training, last epoch", "0.8500", "", "0.5000", ""],
-        ["validation, last epoch", "0.6000", "0.4460 to 0.7360", "0.6500", "40"],
+        ["validation, last epoch", "0.6000", "0.4460 to 0.7360", "0.7200", "40"],
         ["validation, best epoch (2)", "0.7500", "0.5980 to 0.8580", "0.7000", "40"],
         ["test, weights of the best epoch", "0.6000", "0.3130 to 0.8320", "0.6600", "10"],
     ]
