@@ -85,7 +85,7 @@ def three():
 def test_the_lead_is_the_test_set_by_the_weights_of_the_best_epoch(three):
     lead = re.sub("<[^>]*>", "", three[0]["top"])
     assert "60.0 % of 10 test images right (95 % interval 31.3 to 83.2 %)" in lead
-    assert "with the weights of epoch 2, the best on the validation set" in lead
+    assert "with the weights of epoch 2, the one of the lowest validation loss" in lead
     assert "4 epochs, 28 steps" in lead
 
 

@@ -268,7 +268,7 @@ def test_speed_is_of_training_images_by_training_time(finished):
 
 def test_the_page_is_of_this_run(finished):
     page = (finished[0] / "report.html").read_text(encoding="utf-8")
-    assert "with the weights of epoch 2, the best" in page
+    assert "with the weights of epoch 2, the one of the lowest" in page
     # All but the head is frozen in the first phase, and not in the second.
     first, second = (
         page.split(f"Phase {name}: ")[1].split(" of ")[0] for name in ("head", "finetune")
