@@ -34,9 +34,9 @@ _HELP = {
     " phase",
     "views": "augmented views of each image whose features are computed once and repeated in turn"
     " in the {} phase, so that further epochs cost less [0: new ones each epoch]",
-    "patience": "end the {} phase after this many epochs without a better validation accuracy [0:"
-    " train all epochs]",
-    "restore_best": "end the {} phase with the weights of its best epoch",
+    "patience": "end the {} phase after this many epochs without a lower validation loss [0: train"
+    " all epochs]",
+    "restore_best": "end the {} phase with its best weights, of the lowest validation loss",
 }
 
 

@@ -28,7 +28,7 @@ class Phase:
         schedule: spec of the course of the learning rate.
         layer_decay: the updates of a block are scaled by this factor per block below the head.
         views: augmented views of each image that the epochs repeat in turn; 0: always new ones.
-        patience: epochs without a better validation accuracy after which it ends; 0: never.
+        patience: epochs without a lower validation loss after which it ends; 0: never.
         restore_best: whether it ends with the weights of its best epoch instead of the last.
     """
 

@@ -61,7 +61,7 @@ def html(
         f'<p class="lead"><strong>{test["accuracy"] * 100:.1f} %</strong> of {test["count"]:,} test'
         f" images right (95 % interval {low * 100:.1f} to {high * 100:.1f} %), with the"
         f" {'averaged weights' if flags.get('ema') else 'weights'}"
-        f" of epoch {result['best']['epoch']}, the best on the validation set</p>",
+        f" of epoch {result['best']['epoch']}, the one of the lowest validation loss</p>",
         _section("Curves", _curves(history)),
         _section("Results", _results(result)),
         _section("Confusion", _confusion(predictions.classes, test)),

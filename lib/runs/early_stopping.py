@@ -7,8 +7,13 @@ from lib.runs.history import Epoch
 
 
 def best_epoch(rows: Sequence[Epoch]) -> Epoch | None:
-    """The epoch of the highest validation accuracy; of equals, that of the lowest loss."""
-    return max(rows, key=lambda row: (row.validation_accuracy, -row.validation_loss), default=None)
+    """The epoch of the lowest validation loss; of equals, that of the highest accuracy.
+
+    Every other place asks here. The loss moves with each image, the accuracy only with those that
+    cross the threshold, so the highest accuracy of many epochs is rather the luckiest one's
+    (`benchmarks/choosing.py` measures what each rule is worth).
+    """
+    return min(rows, key=lambda row: (row.validation_loss, -row.validation_accuracy), default=None)
 
 
 def epochs_of(phase: Phase, history: Sequence[Epoch]) -> list[Epoch]:

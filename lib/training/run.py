@@ -46,7 +46,7 @@ class Run:
         restored: the checkpoint that weights and state came from; None for a new run.
         made_by: what the run was made by at its last start, see `lib.runs.folder.Saved`.
         checkpoints: states to resume from, the newest ones.
-        best: the state after the best epoch.
+        best: the state after the best epoch, see `lib.runs.early_stopping`.
         reports: where people see how it goes.
         stop: whether the run was asked to end.
         workers: that train it.

@@ -85,7 +85,7 @@ def three():
 def test_the_lead_is_the_test_set_by_the_weights_of_the_best_epoch(three):
     lead = re.sub("<[^>]*>", "", three[0]["top"])
     assert "60.0 % of 10 test images right (95 % interval 31.3 to 83.2 %)" in lead
-    assert "with the weights of epoch 2, the best on the validation set" in lead
+    assert "with the weights of epoch 2, the one of the lowest validation loss" in lead
     assert "4 epochs, 28 steps" in lead
 
 
@@ -93,7 +93,7 @@ def test_the_results_distinguish_the_last_epoch_the_best_and_the_test(three):
     found = rows(three[0]["Results"])
     assert found[1:5] == [
         ["training, last epoch", "0.8500", "", "0.5000", ""],
-        ["validation, last epoch", "0.6000", "0.4460 to 0.7360", "0.6500", "40"],
+        ["validation, last epoch", "0.6000", "0.4460 to 0.7360", "0.7200", "40"],
         ["validation, best epoch (2)", "0.7500", "0.5980 to 0.8580", "0.7000", "40"],
         ["test, weights of the best epoch", "0.6000", "0.3130 to 0.8320", "0.6600", "10"],
     ]

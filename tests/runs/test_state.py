@@ -40,14 +40,14 @@ def test_epochs_are_counted_across_phases():
     assert Journal([START, epoch(1), epoch(2), epoch(3, "finetune")]).epochs == 3
 
 
-def test_the_best_epoch_has_the_highest_validation_accuracy():
-    rows = [START, epoch(1, accuracy=0.8), epoch(2, accuracy=0.9), epoch(3, accuracy=0.85)]
+def test_the_best_epoch_has_the_lowest_validation_loss_whatever_its_accuracy():
+    rows = [START, epoch(1, loss=0.5), epoch(2, loss=0.4, accuracy=0.4), epoch(3, loss=0.45)]
     assert Journal(rows).best == rows[2]
 
 
-def test_of_equally_accurate_epochs_that_of_the_lowest_loss_is_the_best():
-    losses = [0.5, 0.4, 0.45]
-    rows = [START, *(epoch(i + 1, accuracy=0.9, loss=loss) for i, loss in enumerate(losses))]
+def test_of_epochs_of_equal_loss_the_most_accurate_is_the_best():
+    accuracies = [0.8, 0.9, 0.85]
+    rows = [START, *(epoch(i + 1, accuracy=accuracy) for i, accuracy in enumerate(accuracies))]
     assert Journal(rows).best == rows[2]
 
 

@@ -73,7 +73,7 @@ def test_the_newest_checkpoints_are_kept_and_the_best_and_the_head_besides(both_
     assert checkpoint_steps(folder / "phases" / "head") == [12]
     assert checkpoint_steps(folder / "phases" / "finetune") == [24]
     rows = read_history(folder / "history.csv")[1:]
-    best = max(rows, key=lambda row: (row.validation_accuracy, -row.validation_loss))
+    best = min(rows, key=lambda row: (row.validation_loss, -row.validation_accuracy))
     assert checkpoint_steps(folder / "best") == [best.step]
 
 
