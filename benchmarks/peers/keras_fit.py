@@ -1,7 +1,7 @@
 """The recipe with Keras' `fit`, as the well-known tutorial writes it; prints one line of JSON.
 
 Data pipeline, augmentation, model and rates are the tutorial's; only the split of validation and
-test images is given.
+test images is given, and the network may be another one of `keras.applications`.
 """
 
 import argparse
@@ -11,8 +11,10 @@ import time
 import keras
 import tensorflow as tf
 
+from lib.model.backbones import BACKBONES
+
 BATCH_SIZE = 32
-FINE_TUNE_AT = 100
+THAWED = 0.35  # of the layers: of MobileNetV2 from layer 100 on
 
 
 def images(folder: str, size: int) -> tf.data.Dataset:
@@ -26,7 +28,8 @@ def images(folder: str, size: int) -> tf.data.Dataset:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--weights", required=True)
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--weights", required=True, help="a file, or none")
     parser.add_argument("--alpha", type=float, required=True)
     parser.add_argument("--image_size", type=int, required=True)
     parser.add_argument("--head_epochs", type=int, required=True)
@@ -42,17 +45,20 @@ def main() -> None:
     validation = images(f"{arguments.data}/validation", size)
     test = images(f"{arguments.data}/test", size)
 
-    backbone = keras.applications.MobileNetV2(
-        input_shape=(size, size, 3), alpha=arguments.alpha, include_top=False, weights=None
-    )
-    backbone.load_weights(arguments.weights)
+    options = {} if arguments.alpha == 1 else {"alpha": arguments.alpha}
+    backbone = BACKBONES[arguments.backbone](size, None, **options)
+    if arguments.weights != "none":
+        backbone.load_weights(arguments.weights)
     backbone.trainable = False
+    scaling = BACKBONES.records[arguments.backbone].scaling
     inputs = keras.Input((size, size, 3))
     x = keras.layers.RandomFlip("horizontal")(inputs)
     x = keras.layers.RandomRotation(0.2)(x)
-    x = keras.applications.mobilenet_v2.preprocess_input(x)
+    if scaling != "none":
+        x = keras.applications.imagenet_utils.preprocess_input(x, mode=scaling)
     x = backbone(x, training=False)
-    x = keras.layers.GlobalAveragePooling2D()(x)
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dropout(0.2)(x)
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
 
@@ -72,7 +78,7 @@ def main() -> None:
 
     began = time.monotonic()
     backbone.trainable = True
-    for layer in backbone.layers[:FINE_TUNE_AT]:
+    for layer in backbone.layers[: -round(THAWED * len(backbone.layers))]:
         layer.trainable = False
     compile_with(keras.optimizers.RMSprop(1e-5))
     history = model.fit(
