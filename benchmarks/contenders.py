@@ -68,12 +68,14 @@ class Run:
         peak_memory_mb: its largest resident set, in MiB.
         validation_accuracy: after the last epoch.
         test_accuracy: at the end.
+        rates: images per second by phase, of training alone once all is compiled.
     """
 
     seconds: dict[str, float]
     peak_memory_mb: float
     validation_accuracy: float
     test_accuracy: float
+    rates: dict[str, float]
 
 
 Contender = Callable[[Work], Run]
@@ -101,6 +103,7 @@ def thaw(work: Work) -> Run:
         cost.peak_memory_mb,
         result["validation"]["accuracy"],
         result["test"]["accuracy"],
+        result["images_per_second"],
     )
 
 
@@ -137,6 +140,7 @@ def _peer(python: str, name: str, work: Work, *flags: str) -> Run:
         cost.peak_memory_mb,
         said["validation_accuracy"],
         said["test_accuracy"],
+        said.get("images_per_second", {}),
     )
 
 

@@ -7,6 +7,7 @@ test images is given, and the network may be another one of `keras.applications`
 import argparse
 import json
 import time
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -23,6 +24,22 @@ def images(folder: str, size: int) -> tf.data.Dataset:
         folder, image_size=(size, size), batch_size=BATCH_SIZE, verbose=False
     )
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+class Rate(keras.callbacks.Callback):
+    """Images per second in the last epoch, its first batch aside: there TensorFlow compiles."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begins anew."""
+        self.ended = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Notes when."""
+        self.ended.append(time.monotonic())
+
+    def of(self, examples: int) -> float:
+        """The rate over an epoch of so many."""
+        return (examples - BATCH_SIZE) / (self.ended[-1] - self.ended[0])
 
 
 def main() -> None:
@@ -44,6 +61,7 @@ def main() -> None:
     train = images(f"{arguments.data}/train", size)
     validation = images(f"{arguments.data}/validation", size)
     test = images(f"{arguments.data}/test", size)
+    examples = sum(file.is_file() for file in Path(arguments.data, "train").rglob("*"))
 
     options = {} if arguments.alpha == 1 else {"alpha": arguments.alpha}
     backbone = BACKBONES[arguments.backbone](size, None, **options)
@@ -69,12 +87,18 @@ def main() -> None:
             metrics=[keras.metrics.BinaryAccuracy(threshold=0.5, name="accuracy")],
         )
 
-    seconds = {}
+    seconds, rates, rate = {}, {}, Rate()
     began = time.monotonic()
     compile_with(keras.optimizers.Adam(1e-4))
     model.evaluate(validation, verbose=0)
-    model.fit(train, epochs=arguments.head_epochs, validation_data=validation, verbose=0)
-    seconds["head"] = time.monotonic() - began
+    model.fit(
+        train,
+        epochs=arguments.head_epochs,
+        validation_data=validation,
+        callbacks=[rate],
+        verbose=0,
+    )
+    seconds["head"], rates["head"] = time.monotonic() - began, rate.of(examples)
 
     began = time.monotonic()
     backbone.trainable = True
@@ -86,15 +110,17 @@ def main() -> None:
         epochs=arguments.head_epochs + arguments.finetune_epochs,
         initial_epoch=arguments.head_epochs,
         validation_data=validation,
+        callbacks=[rate],
         verbose=0,
     ).history
-    seconds["finetune"] = time.monotonic() - began
+    seconds["finetune"], rates["finetune"] = time.monotonic() - began, rate.of(examples)
 
     _, test_accuracy = model.evaluate(test, verbose=0)
     print(
         json.dumps(
             {
                 "seconds": seconds,
+                "images_per_second": rates,
                 "validation_accuracy": history["val_accuracy"][-1],
                 "test_accuracy": test_accuracy,
             }
