@@ -18,34 +18,35 @@ from lib.data.splits import Splits, limited, split_folder
 from lib.system.progress import bar
 from lib.system.runtime import cores
 
-PEERS = ROOT / "benchmarks" / "peers"
 # Not imported from lib.model.weights: TensorFlow would come with it and swell this process.
 EMBEDDED = ROOT / "lib" / "model" / "embedded" / "mobilenet_v2_0.35_96_drawn.weights.h5"
 
 
 @dataclass(frozen=True)
 class Work:
-    """The recipe: a new head on the frozen backbone, then fine-tuning from layer 100 on.
+    """The recipe: a new head on the frozen backbone, then fine-tuning of its top 35 % of layers.
 
     Attributes:
         data: holds train/, validation/ and test/, so that everyone sees the same splits.
         scratch: a folder for what the runs leave behind.
-        weights: a Keras weight file of MobileNetV2 without top.
+        weights: a Keras weight file of the backbone without top, or "none".
         alpha: width of the network.
         image_size: pixels.
         head_epochs: of Adam at 1e-4, as everyone's defaults have it.
         finetune_epochs: of RMSprop at 1e-5.
         threads: processor threads.
+        backbone: by its name; PyTorch knows MobileNetV2 alone.
     """
 
     data: Path
     scratch: Path
-    weights: Path
+    weights: Path | str
     alpha: float
     image_size: int
     head_epochs: int
     finetune_epochs: int
     threads: int
+    backbone: str = "mobilenet_v2"
 
     @property
     def run_folder(self) -> Path:
@@ -67,12 +68,14 @@ class Run:
         peak_memory_mb: its largest resident set, in MiB.
         validation_accuracy: after the last epoch.
         test_accuracy: at the end.
+        rates: images per second by phase, of training alone once all is compiled.
     """
 
     seconds: dict[str, float]
     peak_memory_mb: float
     validation_accuracy: float
     test_accuracy: float
+    rates: dict[str, float]
 
 
 Contender = Callable[[Work], Run]
@@ -89,6 +92,7 @@ def thaw(work: Work) -> Run:
             "train.py",
             f"--dataset={work.data}",
             f"--workdir={folder}",
+            f"--backbone={work.backbone}",
             *work.flags(),
         ],
         {"XDG_CACHE_HOME": str(work.scratch / "cache")},
@@ -99,12 +103,13 @@ def thaw(work: Work) -> Run:
         cost.peak_memory_mb,
         result["validation"]["accuracy"],
         result["test"]["accuracy"],
+        result["images_per_second"],
     )
 
 
 def keras_fit(work: Work) -> Run:
     """Keras' `fit`, with the data pipeline and the augmentation of the well-known tutorial."""
-    return _peer(sys.executable, "keras_fit.py", work)
+    return _peer(sys.executable, "keras_fit", work, f"--backbone={work.backbone}")
 
 
 def torch_timm(python: str) -> Contender:
@@ -123,17 +128,19 @@ def torch_timm(python: str) -> Contender:
             f"--torch_python={python} does not run a Python with timm: make an environment with"
             " benchmarks/requirements.txt, and give its interpreter"
         )
-    return lambda work: _peer(python, "torch_timm.py", work)
+    return lambda work: _peer(python, "torch_timm", work)
 
 
-def _peer(python: str, script: str, work: Work) -> Run:
-    cost = cost_of([python, PEERS / script, f"--data={work.data}", *work.flags()])
+def _peer(python: str, name: str, work: Work, *flags: str) -> Run:
+    program = [python, "-m", f"benchmarks.peers.{name}"]
+    cost = cost_of([*program, f"--data={work.data}", *work.flags(), *flags])
     said = json.loads(cost.output.splitlines()[-1])
     return Run(
         said["seconds"] | {"total": cost.seconds},
         cost.peak_memory_mb,
         said["validation_accuracy"],
         said["test_accuracy"],
+        said.get("images_per_second", {}),
     )
 
 
@@ -165,9 +172,9 @@ def add_flags(parser: argparse.ArgumentParser, epochs: int) -> None:
     )
     parser.add_argument(
         "--weights",
-        default=weights or EMBEDDED,
-        type=Path,
-        help="weight file without top [$MOBILENET_V2_WEIGHTS, or the embedded one]",
+        default=weights or str(EMBEDDED),  # as if it were given: argparse converts it
+        type=lambda text: text if text == "none" else Path(text).absolute(),
+        help="weight file without top, or none [$MOBILENET_V2_WEIGHTS, or the embedded one]",
     )
     parser.add_argument("--alpha", default=1.0 if weights else 0.35, type=float)
     parser.add_argument("--image_size", default=160 if weights else 96, type=int)
@@ -197,7 +204,7 @@ def work_from(arguments: argparse.Namespace, splits: Splits, scratch: Path) -> W
     return Work(
         data=scratch / "data",
         scratch=scratch,
-        weights=arguments.weights.absolute(),
+        weights=arguments.weights,
         alpha=arguments.alpha,
         image_size=arguments.image_size,
         head_epochs=arguments.head_epochs,

@@ -1,18 +1,21 @@
 """The recipe with Keras' `fit`, as the well-known tutorial writes it; prints one line of JSON.
 
 Data pipeline, augmentation, model and rates are the tutorial's; only the split of validation and
-test images is given.
+test images is given, and the network may be another one of `keras.applications`.
 """
 
 import argparse
 import json
 import time
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from lib.model.backbones import BACKBONES
+
 BATCH_SIZE = 32
-FINE_TUNE_AT = 100
+THAWED = 0.35  # of the layers: of MobileNetV2 from layer 100 on
 
 
 def images(folder: str, size: int) -> tf.data.Dataset:
@@ -23,10 +26,27 @@ def images(folder: str, size: int) -> tf.data.Dataset:
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
+class Rate(keras.callbacks.Callback):
+    """Images per second in the last epoch, its first batch aside: there TensorFlow compiles."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begins anew."""
+        self.ended = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Notes when."""
+        self.ended.append(time.monotonic())
+
+    def of(self, examples: int) -> float:
+        """The rate over an epoch of so many."""
+        return (examples - BATCH_SIZE) / (self.ended[-1] - self.ended[0])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--weights", required=True)
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--weights", required=True, help="a file, or none")
     parser.add_argument("--alpha", type=float, required=True)
     parser.add_argument("--image_size", type=int, required=True)
     parser.add_argument("--head_epochs", type=int, required=True)
@@ -41,18 +61,22 @@ def main() -> None:
     train = images(f"{arguments.data}/train", size)
     validation = images(f"{arguments.data}/validation", size)
     test = images(f"{arguments.data}/test", size)
+    examples = sum(file.is_file() for file in Path(arguments.data, "train").rglob("*"))
 
-    backbone = keras.applications.MobileNetV2(
-        input_shape=(size, size, 3), alpha=arguments.alpha, include_top=False, weights=None
-    )
-    backbone.load_weights(arguments.weights)
+    options = {} if arguments.alpha == 1 else {"alpha": arguments.alpha}
+    backbone = BACKBONES[arguments.backbone](size, None, **options)
+    if arguments.weights != "none":
+        backbone.load_weights(arguments.weights)
     backbone.trainable = False
+    scaling = BACKBONES.records[arguments.backbone].scaling
     inputs = keras.Input((size, size, 3))
     x = keras.layers.RandomFlip("horizontal")(inputs)
     x = keras.layers.RandomRotation(0.2)(x)
-    x = keras.applications.mobilenet_v2.preprocess_input(x)
+    if scaling != "none":
+        x = keras.applications.imagenet_utils.preprocess_input(x, mode=scaling)
     x = backbone(x, training=False)
-    x = keras.layers.GlobalAveragePooling2D()(x)
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dropout(0.2)(x)
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
 
@@ -63,16 +87,22 @@ def main() -> None:
             metrics=[keras.metrics.BinaryAccuracy(threshold=0.5, name="accuracy")],
         )
 
-    seconds = {}
+    seconds, rates, rate = {}, {}, Rate()
     began = time.monotonic()
     compile_with(keras.optimizers.Adam(1e-4))
     model.evaluate(validation, verbose=0)
-    model.fit(train, epochs=arguments.head_epochs, validation_data=validation, verbose=0)
-    seconds["head"] = time.monotonic() - began
+    model.fit(
+        train,
+        epochs=arguments.head_epochs,
+        validation_data=validation,
+        callbacks=[rate],
+        verbose=0,
+    )
+    seconds["head"], rates["head"] = time.monotonic() - began, rate.of(examples)
 
     began = time.monotonic()
     backbone.trainable = True
-    for layer in backbone.layers[:FINE_TUNE_AT]:
+    for layer in backbone.layers[: -round(THAWED * len(backbone.layers))]:
         layer.trainable = False
     compile_with(keras.optimizers.RMSprop(1e-5))
     history = model.fit(
@@ -80,15 +110,17 @@ def main() -> None:
         epochs=arguments.head_epochs + arguments.finetune_epochs,
         initial_epoch=arguments.head_epochs,
         validation_data=validation,
+        callbacks=[rate],
         verbose=0,
     ).history
-    seconds["finetune"] = time.monotonic() - began
+    seconds["finetune"], rates["finetune"] = time.monotonic() - began, rate.of(examples)
 
     _, test_accuracy = model.evaluate(test, verbose=0)
     print(
         json.dumps(
             {
                 "seconds": seconds,
+                "images_per_second": rates,
                 "validation_accuracy": history["val_accuracy"][-1],
                 "test_accuracy": test_accuracy,
             }

@@ -9,7 +9,8 @@ folds the batch normalisation and gives the prefix to the fastest executor on th
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
@@ -17,9 +18,13 @@ import tensorflow as tf
 
 from lib.model.folding import Part, Weights
 from lib.model.graph import Graph, graph_of, leaf_layers
-from lib.model.interpreters import TOGETHER, Unsuitable, interpreted
+from lib.model.interpreters import TOGETHER, Unsuitable, converted, interpreted
 from lib.model.network import Network
 from lib.system.progress import say
+from lib.system.runtime import release_memory
+
+# A part of the prefix, called inside of a graph.
+Stage = Callable[[tf.Tensor], tf.Tensor]
 
 # A feature map whose sides are this part of the image's is narrow: the weights of the layers
 # behind it are larger than what they compute.
@@ -98,66 +103,78 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
     """
     found, fold = border(network, trained_from), kind != "plain"
     graph, end_of_all = found.graph, len(found.graph.steps)
-    wide = Part(graph, 0, found.narrow, fold)
-    narrow = Part(graph, found.narrow, found.at, fold)
+    bounds = [0, *graph.pieces(found.narrow, found.at)]
     above = Part(graph, found.at, end_of_all, fold, _trained(network, trained_from))
 
-    def begin(images: tf.Tensor) -> tf.Tensor:
-        return wide(network.as_input(images))
-
-    def end(features: tf.Tensor) -> tf.Tensor:
+    def piece(number: int) -> Stage:
+        """The first takes images, the last gives features."""
+        part = Part(graph, *bounds[number : number + 2], fold)
+        if number == 0:
+            return lambda images: part(network.as_input(images))
         # With the whole backbone frozen, pooling is frozen too, and its output far smaller.
-        return network.pool(narrow(features)) if trained_from is None else narrow(features)
+        last = trained_from is None and number == len(bounds) - 2
+        return (lambda features: network.pool(part(features))) if last else part
 
     def suffix(features: tf.Tensor, weights: Sequence[Weights] | None = None) -> tf.Tensor:
         result = above(features, weights)
         return result if trained_from is None else network.pool(result)
 
-    shape = network.backbone.input_shape
+    shape, pieces = network.backbone.input_shape[1:], range(len(bounds) - 1)
     on_processor = not tf.config.list_physical_devices("GPU")
     if kind == "auto" and on_processor:
-        begun = _graph(begin, tf.TensorSpec((1, *shape[1:])))
-        ended = _graph(end, _any_number_of(begun))
         try:
-            prefix = _fastest(begun, ended, threads)
-            return Engine(prefix, _any_number_of(ended), suffix, above.weights, by_image=True)
+            prefix, signature = _fastest(map(piece, pieces), shape, threads)
+            return Engine(prefix, signature, suffix, above.weights, by_image=True)
         except Unsuitable as error:
             say(f"The frozen part is computed by TensorFlow, which is slower: {error}")
-    graph = _graph(lambda images: end(begin(images)), tf.TensorSpec(shape))
-    prefix = lambda images: graph(tf.cast(images, tf.float32))  # noqa: E731
-    return Engine(prefix, _any_number_of(graph), suffix, above.weights)
+    stages = list(map(piece, pieces))
+    below = _graph(
+        lambda images: functools.reduce(lambda features, stage: stage(features), stages, images),
+        (None, *shape),
+    )
+    prefix = lambda images: below(tf.cast(images, tf.float32))  # noqa: E731
+    return Engine(prefix, _given_by(below), suffix, above.weights)
 
 
 def _fastest(
-    begun: tf.types.experimental.ConcreteFunction,
-    ended: tf.types.experimental.ConcreteFunction,
-    threads: int,
-) -> Callable[[np.ndarray | tf.Tensor], tf.Tensor]:
-    """The prefix as LiteRT runs it, if that equals TensorFlow.
+    stages: Iterable[Stage], shape: Sequence[int], threads: int
+) -> tuple[Callable[[np.ndarray | tf.Tensor], tf.Tensor], tf.TensorSpec]:
+    """The prefix as LiteRT runs it, if that equals TensorFlow, and what it gives.
+
+    Args:
+        stages: one after the other; each is made, converted and let go, as that takes memory.
+        shape: of an image.
+        threads: processor threads.
 
     Raises:
         Unsuitable: it does not, or LiteRT cannot run it.
     """
-    found = interpreted(begun, ended, threads)
-    shape = begun.structured_input_signature[0][0].shape[1:]
     count = TOGETHER * threads  # so that there are as many as ever go together
     images = np.random.default_rng(0).uniform(0, 255, (count, *shape)).astype(np.float32)
+    expected, programs = tf.constant(images[:1]), []
+    for stage in stages:
+        graph = _graph(stage, (None if programs else 1, *expected.shape[1:]))
+        programs.append(converted(graph))
+        expected, signature = graph(expected), _given_by(graph)
+        del stage, graph
+        release_memory()
+    found = interpreted(programs, threads)
     together, looked_at = found(images).numpy(), (0, TOGETHER // 2, TOGETHER - 1)
     alone = np.concatenate([found(images[i : i + 1]).numpy() for i in looked_at])
-    expected = ended(begun(tf.constant(images[:1]))).numpy()
+    expected = expected.numpy()
     largest, difference = np.abs(expected).max(), np.abs(alone[:1] - expected).max()
     if not difference <= _NEAR * largest:  # nor where one is no number
         raise Unsuitable(f"LiteRT's features differ by {difference:.2g} of {largest:.2g}")
     # An image has the same features in whatever company, or else goes alone.
     same = np.array_equal(together[list(looked_at)], alone)
-    return found if same else interpreted(begun, ended, threads, together=1)
+    return found if same else interpreted(programs, threads, together=1), signature
 
 
-def _graph(part: Callable, taken: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
-    return tf.function(part, autograph=False).get_concrete_function(taken)
+def _graph(stage: Stage, taken: Sequence[int | None]) -> tf.types.experimental.ConcreteFunction:
+    return tf.function(stage, autograph=False).get_concrete_function(tf.TensorSpec(taken))
 
 
-def _any_number_of(graph: tf.types.experimental.ConcreteFunction) -> tf.TensorSpec:
+def _given_by(graph: tf.types.experimental.ConcreteFunction) -> tf.TensorSpec:
     """What a graph puts out, for any number of images."""
     features = graph.structured_outputs
     return tf.TensorSpec((None, *features.shape[1:]), features.dtype)

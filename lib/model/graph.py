@@ -14,6 +14,8 @@ import keras
 
 # Multiplications above the cut that cost a step as much as a number that passes through it.
 _MULTIPLICATIONS_A_NUMBER = 1000
+# Converting a piece for LiteRT takes a dozen times the memory of its weights.
+_WEIGHTS_A_PIECE = 4_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Step:
     @property
     def multiplications(self) -> int:
         """How many an image takes, of a convolution or dense layer; the others have few."""
-        kernels = [each for each in getattr(self.operation, "weights", ()) if "kernel" in each.name]
+        kernels = [each for each in _weights(self.operation) if "kernel" in each.name]
         places = math.prod(side or 1 for side in self.shapes[0][:-1])
         return places * sum(math.prod(kernel.shape) for kernel in kernels)
 
@@ -119,6 +121,21 @@ class Graph:
             found += 1
         return found
 
+    def pieces(self, first: int, last: int) -> list[int]:
+        """Bounds of pieces of the steps from `first` to `last`, of few weights where possible.
+
+        They are where one value passes, which no normalisation would be folded across.
+        """
+        bounds, held = [first], 0
+        for i in range(first, last):
+            weights = sum(math.prod(each.shape) for each in _weights(self.steps[i].operation))
+            behind = len(self.crossings[i]) == 1 and not self.steps[i - 1].multiplications
+            if weights and behind and held and held + weights > _WEIGHTS_A_PIECE:
+                bounds.append(i)
+                held = 0
+            held += weights
+        return [*bounds, last]
+
     def last_map(self) -> int | None:
         """The last step in front of which a single feature map passes; None where none does.
 
@@ -132,6 +149,10 @@ class Graph:
         if len(self.steps) in maps:
             return len(self.steps)
         return max((i for i in maps if maps[i] > 1), default=max(maps, default=None))
+
+
+def _weights(operation: keras.Operation) -> list[keras.Variable]:
+    return getattr(operation, "weights", [])
 
 
 def graph_of(model: keras.Model) -> Graph:

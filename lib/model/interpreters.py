@@ -1,6 +1,8 @@
 """LiteRT, the successor of TensorFlow Lite: the fastest executor of a frozen network on a CPU."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -8,21 +10,29 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from lib.system.runtime import quietly, release_memory
+from lib.system.runtime import quietly
 
 TOGETHER = 8  # images at most whose narrow feature maps are computed at once
-
-Graph = tf.types.experimental.ConcreteFunction
 
 
 class Unsuitable(Exception):
     """Why a network cannot be run here, in a few words."""
 
 
+def converted(graph: tf.types.experimental.ConcreteFunction) -> bytes:
+    """A graph as a program for LiteRT, its constants within.
+
+    Raises:
+        Unsuitable: there is an operation in it that LiteRT does not have.
+    """
+    with _unsuitable():
+        return tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
+
+
 def interpreted(
-    wide: Graph, narrow: Graph, threads: int, together: int = TOGETHER
+    programs: Sequence[bytes], threads: int, together: int = TOGETHER
 ) -> Callable[[np.ndarray | tf.Tensor], tf.Tensor]:
-    """Two graphs in a row, run by LiteRT's XNNPACK, which is faster than TensorFlow.
+    """Programs in a row, run by LiteRT's XNNPACK, which is faster than TensorFlow.
 
     Wide feature maps are computed image by image, as they then stay in the processor's cache;
     narrow ones of some images at once, as there the weights are larger than the maps. Each group
@@ -30,44 +40,33 @@ def interpreted(
     for an image depends on it alone.
 
     Args:
-        wide: an image [1, ...] to its feature map.
-        narrow: such feature maps [n, ...] to features.
+        programs: the first one takes an image [1, ...] to its wide feature map, the others such
+            maps [n, ...] to features.
         threads: processor threads.
-        together: how many images at most go through the second graph at once.
+        together: how many images at most go through the others at once.
 
     Returns:
         Images [n, ...] to features; to be called by any number of threads at once.
 
     Raises:
-        Unsuitable: there is an operation in them that LiteRT does not have.
+        Unsuitable: LiteRT cannot run them.
     """
     idle: SimpleQueue[list[Interpreter]] = SimpleQueue()
-    with quietly():
-        try:
-            programs = [
-                tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
-                for graph in (wide, narrow)
-            ]
-            pairs = [
-                [interpreter(program, threads=1) for program in programs] for _ in range(threads)
-            ]
-        # The converter raises whatever its parts do, of which not all have a type of their own.
-        except Exception as error:
-            raise Unsuitable(f"{type(error).__name__}: {_in_a_line(error)}") from error
-    for pair in pairs:
-        idle.put(pair)
-    release_memory()
+    with _unsuitable():
+        rows = [[interpreter(program, threads=1) for program in programs] for _ in range(threads)]
+    for row in rows:
+        idle.put(row)
     # They keep the process's priority: on a busy machine a lower one would leave them almost no
     # time, and training waits for them.
     workers = ThreadPoolExecutor(threads, "interpreter")
 
     def compute(images: np.ndarray) -> np.ndarray:
-        pair = first, second = idle.get()  # never waits: there is a pair for each worker
+        row = first, *others = idle.get()  # never waits: there is one for each worker
         try:
-            maps = [_run(first, image[np.newaxis]) for image in images]
-            return _run(second, np.concatenate(maps))
+            maps = np.concatenate([_run(first, image[np.newaxis]) for image in images])
+            return functools.reduce(lambda maps, program: _run(program, maps), others, maps)
         finally:
-            idle.put(pair)
+            idle.put(row)
 
     def features(images: np.ndarray | tf.Tensor) -> tf.Tensor:
         images = np.asarray(images)
@@ -93,8 +92,16 @@ def interpreter(program: bytes, threads: int) -> Interpreter:
     return made
 
 
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+@contextlib.contextmanager
+def _unsuitable() -> Iterator[None]:
+    """Says of what goes wrong here that the network is unsuitable."""
+    with quietly():
+        try:
+            yield
+        # The converter raises whatever its parts do, of which not all have a type of their own.
+        except Exception as error:
+            why = " ".join(str(error).split())[:200]
+            raise Unsuitable(f"{type(error).__name__}: {why}") from error
 
 
 def _run(program: Interpreter, features: np.ndarray) -> np.ndarray:

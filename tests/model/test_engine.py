@@ -1,3 +1,4 @@
+import itertools
 import os
 import sys
 import threading
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from lib.config import Phase
 from lib.model.engine import border, cut
+from lib.model.folding import Part
 from lib.model.freezing import blocks_of, first_trained, freeze
 
 BATCH = 6
@@ -123,6 +125,19 @@ def test_an_image_has_the_same_features_whatever_it_is_with(network, engines, at
     together = prefix(many)
     for first, last in ((0, 1), (3, 5), (7, 24), (40, 41)):
         np.testing.assert_array_equal(prefix(many[first:last]), together[first:last])
+
+
+def test_a_network_of_many_weights_is_converted_in_pieces_that_equal_it(network, monkeypatch):
+    found, whole = border(network, None), cut(network, None, "auto", 2).prefix(images())
+    ends = [found.narrow, found.at]
+    assert found.graph.pieces(*ends) == ends  # of few weights there is one
+    monkeypatch.setattr("lib.model.graph._WEIGHTS_A_PIECE", 50_000)
+    bounds = found.graph.pieces(*ends)
+    assert len(bounds) > 5 and [bounds[0], bounds[-1]] == ends
+    parts = [Part(found.graph, *part, fold=True) for part in itertools.pairwise(bounds)]
+    folded = Part(found.graph, *ends, fold=True).folded
+    assert [number for part in parts for number in part.folded] == folded
+    assert_near(cut(network, None, "auto", 2).prefix(images()), whole, 1e-5)
 
 
 def test_results_do_not_depend_on_the_number_of_threads(network):

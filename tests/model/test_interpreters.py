@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.model.interpreters import interpreted
+from lib.model.interpreters import converted, interpreted
 
 SIDE = 4
 
@@ -21,7 +21,7 @@ def program(threads):
         return tf.stack([means, tf.fill(tf.shape(means), count)], axis=1)
 
     means = graph(averaged, (None, SIDE, SIDE, 3))
-    return interpreted(doubled, means, threads)
+    return interpreted([converted(doubled), converted(means)], threads)
 
 
 def images(count):
