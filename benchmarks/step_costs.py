@@ -45,7 +45,7 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     import tensorflow as tf
 
     from lib.data.augmentation import Augmentation
-    from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+    from lib.runs.checkpoints import CachedCheckpoint, Checkpoints
     from lib.runs.state import State
     from lib.training.build import build_learner
     from lib.training.feed import Batch
@@ -72,7 +72,7 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     # On the file system of the run.
     with tempfile.TemporaryDirectory(dir=run.folder.absolute().parent) as scratch:
         checkpoints = Checkpoints(Path(scratch), config.keep_checkpoints)
-        checkpoint = TracedCheckpoint(model=network.model, optimizer=learner.optimizer, state=state)
+        checkpoint = CachedCheckpoint(model=network.model, optimizer=learner.optimizer, state=state)
         yield "a checkpoint", cost_of(lambda: checkpoints.save(checkpoint, int(state.step)))
 
 

@@ -236,10 +236,10 @@ def test_what_the_user_can_mend_is_one_line(
 
 
 def test_a_checkpoint_of_another_network_is_refused(predicted, ants, tmp_path, network_for_three):
-    from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+    from lib.runs.checkpoints import CachedCheckpoint, Checkpoints
     from lib.runs.state import State
 
-    other = TracedCheckpoint(model=network_for_three.model, state=State())
+    other = CachedCheckpoint(model=network_for_three.model, state=State())
     path = Checkpoints(tmp_path / "three", keep=1).save(other, 1)
     with pytest.raises(UserError, match="of another network than mobilenet_v2"):
         predicted(ants[0], f"--checkpoint={path}")

@@ -13,7 +13,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
+
+# The key of how the saved objects hang together, which has no public name.
+from tensorflow.python.trackable import base as trackable
 
 from lib.config import setting
 from lib.errors import UserError, reason
@@ -30,34 +34,39 @@ _MANIFEST = re.compile(rf"{_NAME}-\d+\.json")
 _PART = re.compile(rf"\.?(?P<name>{_NAME}-(?P<step>\d+))[._]")
 
 
-class TracedCheckpoint(tf.train.Checkpoint):
-    """A checkpoint that is written by a graph, made when it is written first.
+class CachedCheckpoint(tf.train.Checkpoint):
+    """A checkpoint that looks once for its variables, when it is written first.
 
-    TensorFlow's own looks for the variables among all objects each time, which takes four fifths of
-    the time of a save. So what it holds must not change from the first save on, only the values.
+    TensorFlow's own looks for them among all objects each time, which takes four fifths of the time
+    of a save. So what it holds must not change from the first save on, only the values.
     """
 
     @functools.cached_property
-    def _graph(self) -> tf.types.experimental.PolymorphicFunction:
-        write = super()._write
-        with tf.device("CPU:0"):
-            place = tf.constant(0).device  # its full name, another for each of several workers
+    def _held(self) -> tuple[dict[str, tf.Variable | keras.Variable], tf.Tensor]:
+        """The variables by their keys, and how the objects hang together.
 
-        @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-        def graph(prefix: tf.Tensor) -> tf.Tensor:
-            # All tensors in one file: TensorFlow begins another for each device, and in a graph it
-            # takes one that is named in part for another than the same one named in full.
-            with tf.device(place):
-                return write(prefix)
-
-        return graph
+        TensorFlow has no public place for either; a test holds what is written against its own.
+        """
+        found = self._saver._gather_serialized_tensors()[0]
+        structure = found.pop(None)[trackable.OBJECT_GRAPH_PROTO_KEY]
+        for each, tensors in found.items():
+            if len(tensors) > 1:
+                raise TypeError(f"{each!r} is saved as {list(tensors)}; expected a variable")
+        return {key: each for each, tensors in found.items() for key in tensors}, structure
 
     def _write(self, file_prefix: str, options: tf.train.CheckpointOptions | None = None) -> str:
         """What `tf.train.CheckpointManager` calls; TensorFlow has no public place for this."""
-        path = self._graph(file_prefix).numpy().decode()
+        variables, structure = self._held
+        with tf.device("CPU:0"):
+            tf.raw_ops.SaveV2(
+                prefix=file_prefix,
+                tensor_names=[*variables, trackable.OBJECT_GRAPH_PROTO_KEY],
+                shape_and_slices=[""] * (len(variables) + 1),
+                tensors=[*map(tf.convert_to_tensor, variables.values()), structure],
+            )
         for callback in (options and options.experimental_write_callbacks) or ():
-            callback(path)
-        return path
+            callback(file_prefix)
+        return file_prefix
 
 
 def load_checkpoint(path: Path, **objects: Any) -> None:
@@ -155,7 +164,7 @@ class Checkpoints:
             )
         return path
 
-    def save(self, checkpoint: TracedCheckpoint, step: int) -> Path:
+    def save(self, checkpoint: CachedCheckpoint, step: int) -> Path:
         """Writes a checkpoint, and removes the oldest beyond the number to keep.
 
         Raises:
@@ -197,7 +206,7 @@ class Checkpoints:
             ) from error
         return path
 
-    def _manager(self, checkpoint: TracedCheckpoint, folder: Path) -> tf.train.CheckpointManager:
+    def _manager(self, checkpoint: CachedCheckpoint, folder: Path) -> tf.train.CheckpointManager:
         """TensorFlow's manager, given the list of what is there: its own may be damaged.
 
         Args:

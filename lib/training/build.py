@@ -17,7 +17,7 @@ from lib.distribution.workers import SINGLE, Workers
 from lib.model.engine import cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
 from lib.model.network import Network, weights_sha256
-from lib.runs.checkpoints import Checkpoints, TracedCheckpoint, load_checkpoint
+from lib.runs.checkpoints import CachedCheckpoint, Checkpoints, load_checkpoint
 from lib.runs.folder import of_another_version
 from lib.training.averages import Averages
 from lib.training.clock import Clock
@@ -69,7 +69,7 @@ class BuiltPhase:
     update_step: UpdateStep
     evaluation_step: EvaluationStep
     parts: Mapping[str, Any]
-    checkpoint: TracedCheckpoint
+    checkpoint: CachedCheckpoint
     clock: Clock
 
     @property
@@ -242,6 +242,6 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
         update_step=update_step,
         evaluation_step=make_evaluation_step(learner.engine, network),
         parts=parts,
-        checkpoint=TracedCheckpoint(**parts),
+        checkpoint=CachedCheckpoint(**parts),
         clock=clock,
     )

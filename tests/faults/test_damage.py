@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from lib.errors import UserError
-from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+from lib.runs.checkpoints import CachedCheckpoint, Checkpoints
 from lib.system import fault_points
 from tests.faults.program import Outcome
 
@@ -98,7 +98,7 @@ def two_checkpoints(tmp_path):
     variable = tf.Variable(0.0)
     for step in (1, 2):
         variable.assign(step)
-        checkpoints.save(TracedCheckpoint(value=variable), step)
+        checkpoints.save(CachedCheckpoint(value=variable), step)
     return checkpoints, variable
 
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_that_cannot_be_replaced_is_never_half_of_another(
     monkeypatch.setattr(fault_points, "_FAULTS", fault_points._armed(f"{place}=ENOSPC"))
     monkeypatch.setattr(fault_points, "_WATCHED", True)
     with pytest.raises(UserError, match="No space left on device"):
-        checkpoints.save(TracedCheckpoint(value=variable), 2)
+        checkpoints.save(CachedCheckpoint(value=variable), 2)
     # Once its files are replaced, the one before is the newest; what was written is gone again.
     expected = 2.0 if place == "checkpoints:begin" else 1.0
     assert value(checkpoints) == expected
@@ -129,7 +129,7 @@ def test_the_managers_own_file_is_not_needed(two_checkpoints, tmp_path):
     (tmp_path / "checkpoints/checkpoint").unlink()
     assert value(checkpoints) == 2.0
     variable.assign(4.0)
-    checkpoints.save(TracedCheckpoint(value=variable), 4)
+    checkpoints.save(CachedCheckpoint(value=variable), 4)
     assert value(checkpoints) == 4.0
     assert not list(tmp_path.glob("checkpoints/ckpt-1.*"))
 
@@ -139,6 +139,6 @@ def test_what_kills_left_goes_with_the_next_checkpoint(two_checkpoints, tmp_path
     half, whole = tmp_path / "checkpoints/ckpt-1_temp", tmp_path / "checkpoints/ckpt-2.index"
     half.mkdir()
     (half / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
-    checkpoints.save(TracedCheckpoint(value=variable), 3)
+    checkpoints.save(CachedCheckpoint(value=variable), 3)
     assert whole.exists()
     assert not half.exists()

@@ -10,7 +10,7 @@ from lib.inference import trained as module
 from lib.inference.trained import load_trained, make_classifier, open_trained
 from lib.model.engine import cut
 from lib.runs import folder as run_folder
-from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+from lib.runs.checkpoints import CachedCheckpoint, Checkpoints
 from lib.runs.state import State
 from lib.system.progress import bar
 from lib.training.evaluation import evaluate
@@ -90,7 +90,7 @@ def saved_by(network, folder, step):
     state = State()
     state.phase.assign("finetune")
     state.step.assign(step)
-    Checkpoints(folder, keep=1).save(TracedCheckpoint(model=network.model, state=state), step)
+    Checkpoints(folder, keep=1).save(CachedCheckpoint(model=network.model, state=state), step)
 
 
 def test_the_weights_are_loaded_and_their_step_and_phase_told(network, tmp_path):

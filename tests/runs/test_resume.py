@@ -10,7 +10,7 @@ from lib.errors import UserError
 from lib.model.network import weights_sha256
 from lib.runs import folder as run_folder
 from lib.runs import resume
-from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+from lib.runs.checkpoints import CachedCheckpoint, Checkpoints
 from lib.runs.folder import Saved
 from lib.runs.history import Epoch
 from lib.runs.state import Journal, State
@@ -113,7 +113,7 @@ def save(checkpoints, network, step, shift):
     network.model.set_weights([value + shift for value in weights])
     state = State()
     state.step.assign(step)
-    checkpoints.save(TracedCheckpoint(model=network.model, state=state), step)
+    checkpoints.save(CachedCheckpoint(model=network.model, state=state), step)
     network.model.set_weights(weights)
 
 
@@ -189,7 +189,7 @@ OTHER_VERSIONS = {
 def test_a_checkpoint_of_another_version_says_which_commit_goes_on(
     network, folders, tmp_path, other, what
 ):
-    folders[0].save(TracedCheckpoint(model=network.model, state=other()), 10)
+    folders[0].save(CachedCheckpoint(model=network.model, state=other()), 10)
     with pytest.raises(UserError, match=what) as refused:
         before = dataclasses.replace(AT_THE_LAST_START, made_by={"commit": "c0ffee"})
         resume.restore(network, State(), tmp_path, before)

@@ -22,7 +22,7 @@ from lib.reporting.plots import new_figure
 from lib.reporting.reports import Reports
 from lib.reporting.result import wilson_interval
 from lib.runs import folder as run_folder
-from lib.runs.checkpoints import Checkpoints, TracedCheckpoint
+from lib.runs.checkpoints import CachedCheckpoint, Checkpoints
 from lib.runs.state import Journal, State
 from tests.reporting.unlike import BEST, HISTORY, LAST
 
@@ -91,7 +91,7 @@ def save(network, folder, step, phase):
     state = State()
     state.step.assign(step)
     state.phase.assign(phase)
-    Checkpoints(folder, keep=1).save(TracedCheckpoint(model=network.model, state=state), step)
+    Checkpoints(folder, keep=1).save(CachedCheckpoint(model=network.model, state=state), step)
 
 
 @pytest.fixture(scope="module")
