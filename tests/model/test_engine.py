@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from lib.config import Phase
 from lib.model.engine import border, cut
-from lib.model.folding import Part
+from lib.model.folding import followers_of
 from lib.model.freezing import blocks_of, first_trained, freeze
 
 BATCH = 6
@@ -134,9 +134,8 @@ def test_a_network_of_many_weights_is_converted_in_pieces_that_equal_it(network,
     monkeypatch.setattr("lib.model.graph._WEIGHTS_A_PIECE", 50_000)
     bounds = found.graph.pieces(*ends)
     assert len(bounds) > 5 and [bounds[0], bounds[-1]] == ends
-    parts = [Part(found.graph, *part, fold=True) for part in itertools.pairwise(bounds)]
-    folded = Part(found.graph, *ends, fold=True).folded
-    assert [number for part in parts for number in part.folded] == folded
+    parts = [followers_of(found.graph, *part) for part in itertools.pairwise(bounds)]
+    assert [i for part in parts for i in part] == list(followers_of(found.graph, *ends))
     assert_near(cut(network, None, "auto", 2).prefix(images()), whole, 1e-5)
 
 
