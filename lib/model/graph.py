@@ -126,14 +126,21 @@ class Graph:
 
         They are where one value passes, which no normalisation would be folded across.
         """
-        bounds, held = [first], 0
-        for i in range(first, last):
-            weights = sum(math.prod(each.shape) for each in _weights(self.steps[i].operation))
-            behind = len(self.crossings[i]) == 1 and not self.steps[i - 1].multiplications
-            if weights and behind and held and held + weights > _WEIGHTS_A_PIECE:
-                bounds.append(i)
+        places = [
+            i
+            for i in range(first + 1, last)
+            if len(self.crossings[i]) == 1
+            and _weights(self.steps[i].operation)
+            and not self.steps[i - 1].multiplications
+        ]
+        bounds, held, start = [first], 0, first
+        for end in (*places, last):
+            steps = self.steps[start:end]
+            weights = sum(math.prod(v.shape) for step in steps for v in _weights(step.operation))
+            if held and held + weights > _WEIGHTS_A_PIECE:
+                bounds.append(start)
                 held = 0
-            held += weights
+            held, start = held + weights, end
         return [*bounds, last]
 
     def last_map(self) -> int | None:

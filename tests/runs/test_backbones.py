@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lib import export, predict
+from lib.errors import UserError
 from tests.runs.conftest import train
 from tests.runs.results import assert_same_outcome
 
@@ -80,6 +81,43 @@ def test_a_run_begins_with_the_network_of_another_one(runs, two_classes, tmp_pat
         *(f"--backbone={home / 'mine.keras'}", f"--from_run={whole}", f"--workdir={tmp_path}"),
     )
     assert "finetune epoch   1/1" in done.out
+
+
+PLUGIN = """
+import keras
+from lib.model.backbones import BACKBONES
+
+@keras.saving.register_keras_serializable("of a plugin")
+class Halved(keras.layers.Layer):
+    def call(self, features):
+        return 0.5 * features
+
+@BACKBONES.add(scaling="tf", size=32)
+def halving(image_size, weights, width=8):
+    x = images = keras.Input((image_size, image_size, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(width, 3, strides=2)(x))
+    return keras.Model(images, Halved()(keras.layers.ReLU()(x)))
+"""
+
+
+def test_a_run_with_a_backbone_and_layers_of_a_plugin_is_opened_with_it(
+    two_classes, tmp_path, capsys
+):
+    plugin, folder = tmp_path / "halving.py", tmp_path / "run"
+    plugin.write_text(PLUGIN, encoding="utf-8")
+    flags = [f"--dataset={two_classes}", f"--plugin={plugin}", "--weights=none", *SHORT]
+    flags += ["--backbone=halving(width=4)", f"--workdir={folder}"]
+    train(*flags, "--finetune_thaw=all")
+    assert "accuracy" in train(*flags, "--phase=evaluate").out
+    image = str(two_classes / "validation" / "ants" / "0.png")
+    assert predict.main([f"--workdir={folder}", image]) == 0
+    assert "1 images predicted" in capsys.readouterr().out
+    arguments = [f"--workdir={folder}", "--no_check"]
+    assert export.main([*arguments, "--format=tflite"]) == 0
+    # There nobody knows the plugin.
+    with pytest.raises(UserError, match=r"in a process of its own \(.*Halved") as error:
+        export.main([*arguments, "--format=keras"])
+    assert "\n" not in str(error.value)
 
 
 def test_what_a_run_would_do_is_said_without_doing_it(two_classes, tmp_path):
