@@ -7,6 +7,8 @@ Each run's validation images, its fold, are halved at random; one half chooses t
 one says how good it is; then they change places. Prints a Markdown table: means over halvings, then
 over runs, and what a rule gains over taking the last epoch, with its 95 % interval over the runs
 (corrected for folds, see `lib.study.statistics`). With `--ema`, epochs are those of the averages.
+At a constant rate `--ends=8` also asks what the rules had been worth if the run had ended up to
+seven epochs earlier, so that the last epoch is not judged by one lot alone.
 """
 
 import argparse
@@ -60,15 +62,26 @@ def halves(images: int, count: int, seed: int) -> Iterator[tuple[np.ndarray, np.
         yield other, one
 
 
-def worth(losses: np.ndarray, errors: np.ndarray, count: int, seed: int) -> dict[str, np.ndarray]:
-    """For each rule the mean epoch taken (from 1 on), error and loss on the half that scores."""
+def worth(
+    losses: np.ndarray, errors: np.ndarray, count: int, seed: int, ends: int = 1
+) -> dict[str, np.ndarray]:
+    """For each rule the mean epoch taken (from 1 on), error and loss on the half that scores.
+
+    Args:
+        losses: of each validation image after each epoch, float [epochs, images].
+        errors: likewise, 0 or 1.
+        count: of halvings.
+        seed: of the halvings.
+        ends: the run is taken as it stood after each of so many epochs, the last ones.
+    """
     found: dict[str, list] = {name: [] for name in RULES}
     for chooses, scores in halves(losses.shape[1], count, seed):
         by_loss, by_error = losses[:, chooses].mean(axis=1), errors[:, chooses].mean(axis=1)
-        for name, rule in RULES.items():
-            epoch = rule(by_loss, by_error)
-            scored = errors[epoch, scores].mean(), losses[epoch, scores].mean()
-            found[name].append((epoch + 1, *scored))
+        for end in range(len(losses) + 1 - ends, len(losses) + 1):
+            for name, rule in RULES.items():
+                epoch = rule(by_loss[:end], by_error[:end])
+                scored = errors[epoch, scores].mean(), losses[epoch, scores].mean()
+                found[name].append((epoch + 1, *scored))
     return {name: np.mean(rows, axis=0) for name, rows in found.items()}
 
 
@@ -94,6 +107,7 @@ def main() -> None:
         "run", nargs="+", type=Path, help="folder of a run that kept the checkpoints of all epochs"
     )
     parser.add_argument("--halvings", type=int, default=1000, help="of each run's images [1000]")
+    parser.add_argument("--ends", type=int, default=1, help="last epochs to end with in turn [1]")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     first = run_folder.require_saved(given.run[0]).config
@@ -101,7 +115,10 @@ def main() -> None:
     fold = fold_of(first.fold)
     print(
         table(
-            [worth(*of_each_epoch(run), given.halvings, given.seed) for run in given.run],
+            [
+                worth(*of_each_epoch(run), given.halvings, given.seed, given.ends)
+                for run in given.run
+            ],
             1 / (fold[1] - 1) if fold else 0.0,
         )
     )

@@ -24,6 +24,13 @@ def test_each_rule_takes_its_epoch_and_gets_that_epochs_figures():
     assert found["lowest loss"] == pytest.approx([2, 1.0, 0.2])
 
 
+def test_a_run_is_also_taken_as_it_stood_after_earlier_epochs():
+    losses, errors = np.array([[0.2] * 4, [0.6] * 4, [0.4] * 4]), np.zeros((3, 4))
+    found = worth(losses, errors, count=5, seed=0, ends=2)
+    assert found["last epoch"] == pytest.approx([2.5, 0.0, 0.5])
+    assert found["lowest loss"] == pytest.approx([1, 0.0, 0.2])
+
+
 def test_the_highest_of_many_accuracies_promises_more_than_it_keeps():
     random = np.random.Generator(np.random.Philox(0))
     errors = (random.random((50, 400)) < 0.1).astype(float)  # fifty epochs, all equally good
