@@ -6,20 +6,17 @@ An epoch of each phase, the programs taking turns, all weights random. Prints a 
 a row for each backbone: how many times as fast as `fit` it is, medians over the turns, and the peak
 memory of both. Training is counted by the image, once all is compiled: a network of few
 multiplications takes longer to compile than to train on a few hundred images. The whole phases
-include that, and validation. On a machine that others use too give `--processor_time`: it counts
-that instead of seconds, so that waiting counts nothing.
+include that, and validation.
 """
 
 import argparse
 import dataclasses
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 from benchmarks.contenders import Run, add_flags, alternate, keras_fit, splits_from, thaw, work_from
-from benchmarks.measure import ROOT
 
 ALL = (
     *("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"),
@@ -55,11 +52,7 @@ def main() -> None:
     add_flags(parser, epochs=1)
     parser.set_defaults(weights="none", alpha=1.0, image_size=160)
     parser.add_argument("--repeats", default=3, type=int, help="runs of each program [3]")
-    parser.add_argument("--processor_time", action="store_true", help="instead of seconds")
     arguments = parser.parse_args()
-    if arguments.processor_time:
-        # Python runs the `sitecustomize` that is there when it starts.
-        os.environ["PYTHONPATH"] = str(ROOT / "benchmarks" / "by_processor")
     print(f"| backbone | {' | '.join(COLUMNS)} | memory | memory of fit |")
     print(f"| --- |{' ---: |' * (len(COLUMNS) + 2)}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
