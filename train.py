@@ -18,6 +18,7 @@ from lib.training.stopping import StopRequest
 STOP = StopRequest()
 STOP.listen()  # before the other imports, which Ctrl-C may interrupt
 
+import atexit
 import os
 import sys
 import threading
@@ -67,10 +68,11 @@ def main(_: list[str]) -> None:
             suggest_rate(flags.configuration(), name, STOP)
         else:
             train_together(flags.configuration(), phase)
+        atexit._run_exitfuncs()  # some of which remove temporary files
+        leave("", 0)
     except UserError as error:
         give_up(str(error))
     except Stopped as stopped:
-        # All is written and closed; taking TensorFlow down in order would take seconds more.
         leave(str(stopped), stopped.exit_code)
     except OSError as error:
         if error.errno not in NO_PLACE:
@@ -90,7 +92,10 @@ def give_up(problem: str, code: int = 1) -> NoReturn:
 
 
 def leave(line: str, code: int, stream: TextIO | None = None) -> NoReturn:
-    """Says a last line and ends the program at once, and with it the workers that it started."""
+    """Says a last line and ends the program at once, and with it the workers that it started.
+
+    All is written and closed by then; taking TensorFlow down in order would take seconds more.
+    """
     LEAVING.acquire()  # whoever comes second has nothing to add
     if line:
         say(line, stream or sys.stdout)  # each worker says its own
@@ -102,8 +107,6 @@ def train_together(config: Config, phase: str) -> None:
     """Trains, as one of several workers where there are others, or starts them on this machine."""
     cluster = WORKERS.join(config.workers, [sys.executable, *sys.argv], give_up)
     train(config, phase, STOP, STARTED, cluster, give_up)
-    if cluster.count > 1:
-        leave("", 0)
 
 
 if __name__ == "__main__":

@@ -89,9 +89,9 @@ def train(
             missing = [phase.name for phase in phases[:-1] if not is_finished(phase, history)]
             if until != "all" and missing:
                 say(f"This run has no finished {missing[0]} yet: it is trained first")
-            for phase in phases:
+            for phase in phases[:-1]:
                 train_phase(run, phase)
-            finish(run)
+            finish(run, train_phase(run, phases[-1]))
             run.workers.wait()
     return folder
 

@@ -31,17 +31,21 @@ from lib.system import fault_points
 from lib.system.files import read_json, write_json
 from lib.system.progress import say
 from lib.system.runtime import peak_memory_mb, release_memory
-from lib.training.evaluation import Evaluation, evaluate
+from lib.training.evaluation import Evaluation, Evaluator, evaluate
 from lib.training.feed import EvaluationFeed
 from lib.training.run import Run
 from lib.training.steps import make_evaluation_step
 from lib.training.stopping import StopRequest
 
 
-def finish(run: Run) -> None:
+def finish(run: Run, last: Evaluator | None = None) -> None:
     """Measures the best checkpoint of a run on the test set, and writes down the result.
 
     Does nothing where that has been done for these very weights.
+
+    Args:
+        run: the run.
+        last: of the phase that was trained last, where it was by this process.
 
     Raises:
         Stopped: a signal came.
@@ -60,7 +64,8 @@ def finish(run: Run) -> None:
     began = monotonic()
     journal = run.state.journal
     best_step = journal.best.step
-    test = evaluate_trained(best := _best(run), run.dataset.test, run.stop, run.workers)
+    release_memory()  # of what trained the last phase
+    test = _on_test_set(run, best := _best(run), last)
     run.stop.raise_if_requested()
     if not run.workers.chief:
         return
@@ -75,7 +80,6 @@ def finish(run: Run) -> None:
     run.reports.test(predictions, figures, best_step)
     for name, figure in diagnostics.figures(predictions, explain):
         run.reports.images(name, figure, int(run.state.step), "test")
-        release_memory()  # A figure refers to itself, so it would stay while others are drawn.
     last, validated = journal.history[-1], len(run.dataset.validation)
     result = {
         "phase": run.state.phase_name,
@@ -115,6 +119,15 @@ def _best(run: Run) -> Trained:
         best = Trained(run.config, run.dataset.classes, run.network, trained_from, row.step, path)
     run.workers.assign_from_chief(run.network.model.variables)
     return best
+
+
+def _on_test_set(run: Run, best: Trained, last: Evaluator | None) -> Evaluation:
+    """Evaluates the best weights, by what is there for the phase that made them, if it is."""
+    if last is None or last.phase != run.state.journal.best.phase:
+        return evaluate_trained(best, run.dataset.test, run.stop, run.workers)
+    size = run.config.batch_size
+    feed = EvaluationFeed(run.dataset.test, last.engine, size, 0, run.workers)
+    return evaluate(feed, last.step, run.stop, run.workers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ They are 800 pixels wide, the width of a README, and saved at twice that for sha
 """
 
 import contextlib
+import io
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -308,14 +309,21 @@ def halved(image: Image.Image) -> np.ndarray:
     return np.asarray(image.reduce(2))
 
 
+def png(image: Image.Image) -> bytes:
+    """An image as a PNG file, lightly compressed: the same image gives the same bytes."""
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", compress_level=1)
+    return encoded.getvalue()
+
+
 def write(image: Image.Image, path: Path) -> None:
-    """Writes a rendered figure as PNG, lightly compressed: the same figure gives the same bytes.
+    """Writes a rendered figure as PNG.
 
     Raises:
         OSError: the file cannot be written; an older one is then still there.
     """
     with replacing(path) as temporary:
-        image.save(temporary, compress_level=1)
+        temporary.write_bytes(png(image))
 
 
 def save(figure: Figure, path: Path) -> None:

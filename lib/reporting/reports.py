@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lib.errors import UserError, reason
 from lib.reporting import plots
 from lib.reporting.layer_table import Row, as_markdown, as_text
 from lib.reporting.predictions import Explain, Predictions
+from lib.reporting.rendering import Renderer
 from lib.reporting.report import REPORT, html
 from lib.reporting.tensorboard import Summaries
 from lib.reporting.tiles import SHOWN, tiles
@@ -26,6 +28,8 @@ from lib.system.progress import duration, say
 
 class Reports:
     """Where a run is reported: `plots/`, `tensorboard/` and `history.csv` in its folder.
+
+    Figures are rendered by another process, and kept by this one when they are.
 
     What cannot be written is a warning, and training goes on: only checkpoints are worth a stop,
     and at the end the report.
@@ -42,6 +46,8 @@ class Reports:
     def __init__(self, folder: Path, step: int, history: Sequence[Epoch]):
         self._folder = folder
         self._torn = False  # whether a summary may have been lost, or half of it written
+        self._renderer = Renderer()
+        self._begun = deque()  # figures that are rendered: name, split, step and result
         try:
             self._summaries = Summaries(folder / "tensorboard", resume_step=step)
             write_history(folder / "history.csv", history)
@@ -50,6 +56,8 @@ class Reports:
                 f"{setting('workdir', folder)} cannot be written ({reason(error)}): make room or"
                 " make it writable; the same command then goes on"
             ) from error
+        if history:  # whose curves a kill may have left behind
+            self._curves_figure(history)
 
     def configuration(self, flags: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Shows what the run is: its flags, and what it found."""
@@ -89,14 +97,35 @@ class Reports:
 
     def has_images(self, name: str, step: int, split: str = "train") -> bool:
         """Whether `images` has kept the figure of that name and step, at this start or before."""
+        self._keep_rendered()
         return self._plot(name).is_file() and self._summaries.has(split, name, step)
 
     def images(self, name: str, figure: Figure, step: int, split: str = "train") -> None:
-        """Keeps a figure as `plots/<name>.png` and in TensorBoard."""
-        with self._tolerant(f"the plot {name}"):
-            image = plots.rendered(figure)
-            plots.write(image, self._plot(name))
-            self._summaries.image(split, name, plots.halved(image), step)
+        """Has a figure rendered, to be kept as `plots/<name>.png` and in TensorBoard.
+
+        It is there after `page` or `close` at the latest.
+        """
+        self._begin(name, figure, split, step)
+
+    def _begin(self, name: str, figure: Figure, split: str | None, step: int) -> None:
+        """Has a figure rendered; without a split it is not for TensorBoard."""
+        self._begun.append((name, split, step, self._renderer.begin(figure)))
+        self._keep_rendered(wait=False)
+
+    def _keep_rendered(self, wait: bool = True) -> None:
+        """Keeps the figures that are rendered, or all where they are waited for."""
+        while self._begun and (wait or self._begun[0][-1].done()):
+            name, split, step, result = self._begun.popleft()
+            with self._tolerant(f"the plot {name}"):
+                rendered = result.result()
+                with replacing(self._plot(name)) as temporary:
+                    temporary.write_bytes(rendered.whole)
+                if split:
+                    self._summaries.encoded_image(split, name, rendered.halved, rendered.size, step)
+
+    def _curves_figure(self, history: Sequence[Epoch]) -> None:
+        """Has the curves drawn; TensorBoard has its own, which can be looked into."""
+        self._begin("curves", plots.curves(history), None, history[-1].step)
 
     def validated(self, predictions: Predictions, step: int) -> None:
         """Shows predictions for validation images: for a fixed few, and the worst mistakes."""
@@ -125,7 +154,7 @@ class Reports:
             self._reopen(row.step)
             for each in history:  # those that are there already are not written twice
                 self._curves(each)
-        self.images("curves", plots.curves(history), row.step)
+        self._curves_figure(history)
         self.flush()
 
     def test(self, predictions: Predictions, figures: Mapping[str, Any], step: int) -> None:
@@ -204,6 +233,7 @@ class Reports:
         Raises:
             OSError: it cannot be written, and a run without its report is not finished.
         """
+        self._keep_rendered()
         page = html(run, history, layers, result, predictions, explain, self._plot("augmentation"))
         with replacing(self._folder / REPORT) as temporary:
             # A path may hold bytes that are not UTF-8.
@@ -211,8 +241,12 @@ class Reports:
 
     def close(self) -> None:
         """Writes what is left."""
-        with self._tolerant("the summaries"):
-            self._summaries.close()
+        try:
+            self._keep_rendered()
+        finally:
+            self._renderer.close()
+            with self._tolerant("the summaries"):
+                self._summaries.close()
 
 
 class Unreported:

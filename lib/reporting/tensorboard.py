@@ -1,7 +1,6 @@
 """Summaries for TensorBoard: curves, images and texts, without a seam where a run has stopped."""
 
 import contextlib
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.image.metadata import create_summary_metadata
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
+from lib.reporting.plots import png
 from lib.system import fault_points
 from lib.system.atomic import replacing
 from lib.system.literal import literal
@@ -108,17 +108,22 @@ class Summaries:
                     tf.summary.scalar(tag, value)
 
     def image(self, split: str, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Adds an image, uint8 [height, width, 3].
+        """Adds an image, uint8 [height, width, 3]."""
+        if not self.has(split, tag, step):
+            image = Image.fromarray(pixels)
+            self.encoded_image(split, tag, png(image), image.size, step)
+
+    def encoded_image(
+        self, split: str, tag: str, encoded: bytes, size: tuple[int, int], step: int
+    ) -> None:
+        """Adds an image that is the bytes of a PNG file, of that width and height in pixels.
 
         In the form of `tf.summary.image`, which compresses so hard that an image takes 0.2 s.
         """
         if self._is_new(split, tag, step):
-            height, width, _ = pixels.shape
-            encoded = io.BytesIO()
-            Image.fromarray(pixels).save(encoded, "PNG", compress_level=1)
             metadata = create_summary_metadata(display_name=None, description=None)
             with self._writers[split].as_default(step=step):
-                content = [str(width), str(height), encoded.getvalue()]
+                content = [*map(str, size), encoded]
                 tf.summary.write(tag, tf.constant(content), metadata=metadata)
 
     def text(self, split: str, tag: str, markdown: str, step: int) -> None:

@@ -36,3 +36,28 @@ def prefetched(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def begun(
+    function: Callable[[Argument], Result], arguments: Iterable[Argument], threads: int = 2
+) -> Iterator[Result]:
+    """Like `map`, but threads begin at once and go on to the end; results wait until they are used.
+
+    Args:
+        function: is called by several threads at once.
+        arguments: all of them are taken now.
+        threads: that compute.
+    """
+    workers = ThreadPoolExecutor(threads, "begun")
+    futures = [workers.submit(function, each) for each in arguments]
+    workers.shutdown(wait=False)
+
+    def results() -> Iterator[Result]:
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    return results()

@@ -191,9 +191,11 @@ def weights_of_classes(config: Config, dataset: Dataset) -> tuple[float, ...] | 
     return class_weights(config.class_weights, dataset.classes, counts.tolist())
 
 
-def build_feed(config: Config, subset: Subset, learner: Learner) -> TrainingFeed:
+def build_feed(
+    config: Config, subset: Subset, learner: Learner, augmentation: Augmentation | None = None
+) -> TrainingFeed:
     """The batches of a split for training, augmented, at the cut of the network."""
-    augmentation = Augmentation(config.augment, config.seed)
+    augmentation = augmentation or Augmentation(config.augment, config.seed)
     return TrainingFeed(
         subset,
         learner.engine,
@@ -216,9 +218,13 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
     weights = weights_of_classes(config, dataset)
     learner = build_learner(config, phase, network, schedule, weights, run.workers)
+    validation = EvaluationFeed(
+        dataset.validation, learner.engine, config.batch_size, config.memory_mb, run.workers
+    )
+    validation.begin()  # tracing the steps leaves processors idle
     of_slice = trace_slice(learner)
     update_step = make_update_step(learner, state, of_slice)
-    training = build_feed(config, dataset.train, learner)
+    training = build_feed(config, dataset.train, learner, run.augmentation)
     if phase.views:
         training = ViewFeed(
             training, phase, first_step, config.memory_mb, run.stop.raise_if_requested, run.workers
@@ -233,9 +239,7 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
         first_step=first_step,
         learner=learner,
         training=training,
-        validation=EvaluationFeed(
-            dataset.validation, learner.engine, config.batch_size, config.memory_mb, run.workers
-        ),
+        validation=validation,
         graph=of_slice.graph,
         slice_step=make_slice_step(learner, of_slice),
         gather=make_gather(learner, of_slice, run.workers, config.exchange),

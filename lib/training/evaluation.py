@@ -8,6 +8,7 @@ import tensorflow as tf
 from lib.data.dataset import Subset
 from lib.data.examples import one_hot_targets
 from lib.distribution.workers import SINGLE, Workers
+from lib.model.engine import Engine
 from lib.reporting.predictions import Predictions
 from lib.system import fault_points
 from lib.system.prefetching import prefetched
@@ -60,6 +61,21 @@ class Evaluation:
             self.predicted,
             self.probabilities,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """What evaluates any weights of a phase, as what is frozen in it is the same for all of them.
+
+    Attributes:
+        phase: its name.
+        engine: computes the features of images.
+        step: features of a batch to its logits.
+    """
+
+    phase: str
+    engine: Engine
+    step: EvaluationStep
 
 
 def evaluate(

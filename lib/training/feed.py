@@ -13,7 +13,7 @@ from lib.data.order import batch_positions, steps_per_epoch
 from lib.distribution.slices import Slices
 from lib.distribution.workers import SINGLE, Workers
 from lib.model.engine import Engine
-from lib.system.prefetching import prefetched
+from lib.system.prefetching import begun, prefetched
 from lib.system.progress import bar
 
 
@@ -151,13 +151,19 @@ class EvaluationFeed:
             4 * engine.signature.shape[1:].num_elements() * len(subset) <= memory_mb * 2**20
         )
         self._kept: list[EvaluationBatch] = []
+        self._begun: Iterator[EvaluationBatch] | None = None
         self.examples = len(subset)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
         if self._kept or not self._mine:
             return iter(self._kept)
-        batches = prefetched(self._batch, self._mine)
+        batches, self._begun = self._begun or prefetched(self._batch, self._mine), None
         return self._keeping(batches) if self._fits else batches
+
+    def begin(self) -> None:
+        """Begins to compute what is kept, while the caller does something else."""
+        if self._fits:
+            self._begun = begun(self._batch, self._mine)
 
     def prepare(self, check_stop: Callable[[], None]) -> None:
         """Computes now what is kept, so that the first pass takes no longer than the next.

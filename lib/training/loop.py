@@ -9,7 +9,7 @@ from lib.system import fault_points
 from lib.system.progress import bar, say
 from lib.system.runtime import release_memory
 from lib.training.build import BuiltPhase, build_phase
-from lib.training.evaluation import Evaluation, evaluate
+from lib.training.evaluation import Evaluation, Evaluator, evaluate
 from lib.training.run import Run
 from lib.training.soundness import require_finite, require_sound
 from lib.training.steps import outcome_of
@@ -17,12 +17,15 @@ from lib.training.steps import outcome_of
 _LOOK_EVERY = 10  # steps between two looks at what the device has accumulated
 
 
-def train_phase(run: Run, phase: Phase) -> None:
+def train_phase(run: Run, phase: Phase) -> Evaluator | None:
     """Trains a phase to its end, from wherever the run stands; does nothing where it is done.
 
     Args:
         run: the run.
         phase: what to train, and how.
+
+    Returns:
+        What has evaluated it; None where it was done before.
 
     Raises:
         Stopped: a signal came, and a checkpoint was written.
@@ -32,7 +35,7 @@ def train_phase(run: Run, phase: Phase) -> None:
     if history and is_finished(phase, history):
         done = len(epochs_of(phase, history))
         say(f"Phase {phase.name}: finished already, after {done} of {phase.epochs} epochs")
-        return
+        return None
     built = build_phase(run, phase)
     _begin(built)
     try:
@@ -44,6 +47,7 @@ def train_phase(run: Run, phase: Phase) -> None:
     except Stopped:
         _save(built)
         raise
+    return Evaluator(phase.name, built.learner.engine, built.evaluation_step)
 
 
 def _begin(built: BuiltPhase) -> None:

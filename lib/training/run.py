@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ class Run:
     reports: Reports | Unreported
     stop: StopRequest
     workers: Workers
+
+    @functools.cached_property
+    def augmentation(self) -> Augmentation:
+        """How training images are varied; the same for all phases, as XLA compiles each anew."""
+        return Augmentation(self.config.augment, self.config.seed)
 
     @property
     def resumed_at(self) -> int:
@@ -131,10 +137,7 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
     workers.assign_from_chief([*network.model.variables, *state.variables])
     with contextlib.closing(reports):
         reports.configuration(config.to_json(), facts)
-        if workers.chief:
-            _show_training_images(dataset, config, reports)
-        stop.defer()
-        yield Run(
+        run = Run(
             folder=folder,
             config=config,
             dataset=dataset,
@@ -149,10 +152,15 @@ def open_run(folder: Path, parts: Parts, started: float, stop: StopRequest) -> I
             stop=stop,
             workers=workers,
         )
+        if workers.chief:
+            _show_training_images(run)
+        stop.defer()
+        yield run
 
 
-def _show_training_images(dataset: Dataset, config: Config, reports: Reports) -> None:
-    """Draws, once per run, what is trained on: the first images, and one as training sees it."""
+def _show_training_images(run: Run) -> None:
+    """Draws, once per run, what is trained on: the first images, and those of the first step."""
+    dataset, config, reports = run.dataset, run.config, run.reports
     if all(reports.has_images(name, step=0) for name in ("training_samples", "augmentation")):
         return
     shown = np.arange(min(_SHOWN, len(dataset.train)))
@@ -160,10 +168,9 @@ def _show_training_images(dataset: Dataset, config: Config, reports: Reports) ->
     names = [dataset.classes[label] for label in dataset.train.labels[shown]]
     reports.images("training_samples", plots.training_samples(samples, names), step=0)
     positions = batch_positions(0, len(dataset.train), config.batch_size, config.seed)
-    augmentation = Augmentation(config.augment, config.seed)
     slices = cut(config.batch_size, config.slices_in_use)
-    parts = augmented(dataset.train, positions, slices, augmentation, step=0)
+    parts = augmented(dataset.train, positions, slices, run.augmentation, step=0)
     images, targets = (np.concatenate(each)[:_AUGMENTED] for each in zip(*parts, strict=True))
     images = np.clip(np.rint(images), 0, 255).astype(np.uint8)
-    figure = plots.augmentation(images, targets, dataset.classes, augmentation.text)
+    figure = plots.augmentation(images, targets, dataset.classes, run.augmentation.text)
     reports.images("augmentation", figure, step=0)

@@ -22,12 +22,12 @@ WHILE_TRAINING = (
     "write:history.csv@2",
     "write:curves.png",
     "best:data",
+    "best:manifest",
     "head:manifest",  # the head is finished, but no checkpoint knows it
     "phase:finetune",
     "step@2",
     "checkpoints:manifest@2",
     "tensorboard",  # while the summaries are cut back to the checkpoint
-    "best:manifest",
     "evaluation@4",
     "outcome",
     "write:result.json",

@@ -101,12 +101,12 @@ def test_updates_that_were_left_out_are_counted_in_the_line(folder, capsys):
 
 def test_what_an_epoch_says_is_in_the_files_before_its_checkpoint_is_written(folder, monkeypatch):
     order = []
-    for name in ("scalars", "image", "flush"):
+    for name in ("scalars", "flush"):
         monkeypatch.setattr(Summaries, name, noting(order, name, getattr(Summaries, name)))
     reports = Reports(folder, -1, [])
     reports.epoch([START, FIRST], last_epoch=10, skipped=0)
     assert ("train", "loss", 63) in curves(folder)  # though nothing was closed
-    assert order[-2:] == ["image", "flush"]
+    assert order[-1] == "flush"
     reports.close()
 
 
@@ -199,9 +199,25 @@ def test_what_cannot_be_written_is_said_and_training_goes_on(folder, capsys):
 
 def test_a_defect_of_ours_is_not_taken_for_a_full_disk(folder):
     reports = Reports(folder, -1, [])
+    reports.images("curves", None, 0)
     with pytest.raises(AttributeError):
-        reports.images("curves", None, 0)
+        reports.close()
+
+
+def test_without_the_process_that_renders_there_is_a_warning(folder, capsys):
+    reports = Reports(folder, -1, [])
+    reports.images("one", plots.new_figure(1.0), 0)
+    assert reports.has_images("one", 0)
+    reports._renderer._process.kill()
+    reports.images("another", plots.new_figure(1.0), 0)
     reports.close()
+    said = capsys.readouterr().out
+    assert said == "warning: the plot another could not be written (its process ended: SIGKILL)\n"
+
+
+def test_curves_that_a_kill_has_left_behind_are_drawn_by_the_next_start(folder):
+    Reports(folder, 63, [START, FIRST]).close()
+    assert (folder / "plots" / "curves.png").exists()
 
 
 def test_a_folder_that_cannot_be_written_from_the_start_is_an_error(tmp_path):

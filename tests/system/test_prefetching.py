@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from lib.system.prefetching import prefetched
+from lib.system.prefetching import begun, prefetched
 
 
 def test_results_come_in_the_order_of_their_arguments():
@@ -46,3 +46,38 @@ def test_an_error_comes_in_the_place_of_its_result_and_leaves_no_thread_behind()
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert threading.active_count() == before
+
+
+def test_what_is_begun_is_computed_before_it_is_asked_for_and_comes_in_its_order():
+    computed = [threading.Event() for _ in range(9)]
+
+    def function(number):
+        computed[number].set()
+        return 10 * number
+
+    results = begun(function, range(9))
+    assert all(each.wait(10) for each in computed)
+    assert list(results) == [10 * number for number in range(9)]
+
+
+def test_what_is_begun_and_not_wanted_any_more_is_not_computed_to_the_end():
+    asked, go_on = [], threading.Event()
+
+    def function(number):
+        asked.append(number)
+        if number > 0:
+            assert go_on.wait(10)
+        return number
+
+    results = begun(function, range(100), threads=2)
+    assert next(results) == 0
+    results.close()
+    go_on.set()
+    assert len(asked) < 100
+
+
+def test_an_error_of_what_is_begun_comes_in_the_place_of_its_result():
+    results = begun(lambda number: 1 // (number - 1), range(5))
+    assert next(results) == -1
+    with pytest.raises(ZeroDivisionError):
+        next(results)

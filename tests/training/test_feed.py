@@ -250,3 +250,22 @@ def test_features_that_are_kept_are_computed_in_advance_and_no_others(
     before = len(batches)
     assert sum(len(batch.labels) for batch in feed) == COUNT
     assert (len(batches) == before) == bool(memory_mb)
+
+
+@pytest.mark.parametrize("memory_mb", [1, 0])
+def test_features_that_are_kept_can_be_begun_and_are_computed_once(engine, memory_mb):
+    whole = subset()
+    feed = EvaluationFeed(whole, engine, BATCH, memory_mb)
+    feed.begin()
+    for _ in range(2):
+        assert [len(batch.labels) for batch in feed] == [4, 4, 3]
+    assert len(whole.store.asked) == (3 if memory_mb else 6)
+
+
+def test_an_evaluation_of_begun_features_that_was_broken_off_begins_anew(engine):
+    feed = EvaluationFeed(subset(), engine, BATCH, memory_mb=1)
+    feed.begin()
+    broken_off = iter(feed)
+    next(broken_off)
+    broken_off.close()
+    assert sum(len(batch.labels) for batch in feed) == COUNT
