@@ -92,7 +92,10 @@ class Part:
 
         Each is differentiable in the variables; of the other steps it is empty.
         """
-        return tuple(weights() for weights in self._weights)
+        return tuple(
+            {name: tf.convert_to_tensor(each) for name, each in weights().items()}
+            for weights in self._weights
+        )
 
     def __call__(self, features: tf.Tensor, weights: Sequence[Weights] | None = None) -> tf.Tensor:
         """Computes the part.

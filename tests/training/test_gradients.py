@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lib.model.network import build
 from lib.training.feed import Batch
 from lib.training.gradients import differentiated, through_folding
 from lib.training.slice_step import make_slice_step, trace_slice
@@ -49,3 +50,17 @@ def test_slices_compute_with_what_was_folded_before(network):
     operations = {node.op for node in trace_slice(learner).graph.as_graph_def().node}
     assert "Conv2D" in operations or "MatMul" in operations
     assert "Rsqrt" not in operations  # of a variance
+
+
+def test_a_layer_without_normalisation_behind_it_is_differentiated_too():
+    inputs = keras.Input((32, 32, 3))
+    features = keras.layers.Conv2D(4, 3, strides=2, name="one")(inputs)
+    backbone = keras.Model(inputs, keras.layers.Conv2D(5, 3, use_bias=False, name="two")(features))
+    learner = learner_of(build(backbone, 2, 0.0, 0), "one", dropout=0.0, kind="auto")
+    assert len(tf.nest.flatten(learner.engine.weights())) == 3
+    images, targets = batch()
+    features = learner.engine.prefix(images)
+    slice_step = make_slice_step(learner, trace_slice(learner))
+    computed = slice_step(Batch(features, targets, len(targets)), 0)
+    for gradient in outcome_of(learner, computed).gradients:
+        assert np.abs(gradient).max() > 0
