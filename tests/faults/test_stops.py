@@ -30,7 +30,7 @@ def test_asked_at_any_stage_it_saves_that_very_step_and_goes_on_to_the_same_bits
     reference, tmp_path
 ):
     for fault, code, newest in (
-        ("write:augmentation.png=SIGTERM", 143, None),  # before there is anything to save
+        ("write:config.json=SIGTERM", 143, None),  # before there is anything to save
         ("evaluation@2=SIGINT", 130, None),
         ("step@1=SIGINT", 130, 1),
         ("evaluation@2=SIGTERM", 143, 3),  # of the head's epoch, whose steps are all taken
@@ -49,11 +49,13 @@ def test_asked_twice_it_ends_at_once_and_goes_on_from_the_checkpoint_before(refe
     ended = reference.program.run(tmp_path, fault="step@5=SIGTERM,checkpoints:data@5=SIGTERM")
     assert ended.code == -15
     assert checkpoints(tmp_path) == {2, 3, 4}
+    # What is asked once waits for its figures, which are not drawn a second time.
+    stopped = reference.program.run(tmp_path, fault="step@1=SIGINT")
+    assert stopped.code == 130 and "Resuming at step 4" in stopped.stdout
     of_the_start = [tmp_path / f"plots/{name}.png" for name in ("training_samples", "augmentation")]
     drawn = [path.stat().st_mtime_ns for path in of_the_start]
-    said = reference.program.finish(tmp_path)
-    assert [path.stat().st_mtime_ns for path in of_the_start] == drawn  # not a second time
-    assert "Resuming at step 4" in said
+    reference.program.finish(tmp_path)
+    assert [path.stat().st_mtime_ns for path in of_the_start] == drawn
     assert Outcome.of(tmp_path) == reference.outcome
 
 

@@ -316,7 +316,7 @@ def test_what_is_saved_is_found_once_and_read_each_time(folder, monkeypatch):
 def test_a_cached_checkpoint_holds_what_tensorflows_own_would(network, tmp_path):
     """Anyone can read it: the variables have the same keys, and the same values."""
     objects = {"model": network.model, "optimizer": keras.optimizers.Adam()}
-    objects["optimizer"].build(network.model.trainable_variables)
+    objects["optimizer"].build(network.model.weights)
     cached = Checkpoints(tmp_path / "cached", 3).save(CachedCheckpoint(**objects), 1)
     own = tf.train.CheckpointManager(tf.train.Checkpoint(**objects), str(tmp_path / "own"), None)
     read = [tf.train.load_checkpoint(str(path)) for path in (cached, own.save(1))]
