@@ -176,7 +176,10 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as home:
         campaign = Campaign(
-            Program((*data, *_RECIPE), Path(home, "cache")), Path(home), chosen.seed, workers
+            Program((*data, *_RECIPE, f"--slices={max(2, *workers)}"), Path(home, "cache")),
+            Path(home),
+            chosen.seed,
+            workers,
         )
         campaign.run(chosen.kills)
     print(campaign.table())
