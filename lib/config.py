@@ -11,7 +11,7 @@ from typing import Any
 
 from lib.errors import UserError
 
-SLICES = 2  # of a batch, where its size allows so many; four cost a twentieth on two cores
+SLICES = 2  # of a batch, where its size allows so many; four cost a tenth on two cores
 RESERVED = ("evaluate", "start")  # words that stand for something else than a phase
 
 

@@ -38,14 +38,14 @@ from lib.training.steps import make_evaluation_step
 from lib.training.stopping import StopRequest
 
 
-def finish(run: Run, last: Evaluator | None = None) -> None:
+def finish(run: Run, evaluator: Evaluator | None = None) -> None:
     """Measures the best checkpoint of a run on the test set, and writes down the result.
 
     Does nothing where that has been done for these very weights.
 
     Args:
         run: the run.
-        last: of the phase that was trained last, where it was by this process.
+        evaluator: of the phase that was trained last, where it was by this process.
 
     Raises:
         Stopped: a signal came.
@@ -65,7 +65,10 @@ def finish(run: Run, last: Evaluator | None = None) -> None:
     journal = run.state.journal
     best_step = journal.best.step
     release_memory()  # of what trained the last phase
-    test = _on_test_set(run, best := _best(run), last)
+    if evaluator and evaluator.phase != journal.best.phase:
+        evaluator = None
+    best = _best(run)
+    test = evaluate_trained(best, run.dataset.test, run.stop, run.workers, evaluator)
     run.stop.raise_if_requested()
     if not run.workers.chief:
         return
@@ -119,15 +122,6 @@ def _best(run: Run) -> Trained:
         best = Trained(run.config, run.dataset.classes, run.network, trained_from, row.step, path)
     run.workers.assign_from_chief(run.network.model.variables)
     return best
-
-
-def _on_test_set(run: Run, best: Trained, last: Evaluator | None) -> Evaluation:
-    """Evaluates the best weights, by what is there for the phase that made them, if it is."""
-    if last is None or last.phase != run.state.journal.best.phase:
-        return evaluate_trained(best, run.dataset.test, run.stop, run.workers)
-    size = run.config.batch_size
-    feed = EvaluationFeed(run.dataset.test, last.engine, size, 0, run.workers)
-    return evaluate(feed, last.step, run.stop, run.workers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,6 +324,7 @@ def evaluate_trained(
     subset: Subset,
     stop: StopRequest,
     workers: Workers = SINGLE,
+    evaluator: Evaluator | None = None,
 ) -> Evaluation:
     """Evaluates a network on a set.
 
@@ -338,13 +333,18 @@ def evaluate_trained(
         subset: the set.
         stop: whether the program was asked to end.
         workers: that share the images out.
+        evaluator: of the phase in which it was trained; built where there is none.
 
     Raises:
         Stopped: it was.
     """
-    engine = trained.engine()
+    if evaluator:
+        engine, step = evaluator.engine, evaluator.step
+    else:
+        engine = trained.engine()
+        step = make_evaluation_step(engine, trained.network)
     feed = EvaluationFeed(subset, engine, trained.config.batch_size, 0, workers)
-    return evaluate(feed, make_evaluation_step(engine, trained.network), stop, workers)
+    return evaluate(feed, step, stop, workers)
 
 
 def summary(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:

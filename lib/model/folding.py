@@ -75,12 +75,12 @@ class Part:
         self._weights: list[Callable[[], Weights]] = []
         for number, step in enumerate(self._steps, start=first):
             follower = followers.get(number)
-            call, weights = _identity, dict
-            if step.gives[0] not in gone:
-                call, weights = (fold and _written_out(graph, step, follower)) or (
-                    functools.partial(_as_keras, step),
-                    dict,
-                )
+            if step.gives[0] in gone:
+                call, weights = _identity, dict
+            elif fold:
+                call, weights = _written_out(graph, step, follower)
+            else:
+                call, weights = functools.partial(_as_keras, step), dict
             if not any(each.operation in trained for each in (step, follower) if each):
                 kept = {name: weight.numpy() for name, weight in weights().items()}
                 call, weights = functools.partial(call, **kept), dict
@@ -211,8 +211,8 @@ def _is_of_one_type(layer: keras.layers.Layer) -> bool:
 
 def _written_out(
     graph: Graph, step: Step, follower: Step | None
-) -> tuple[Call, Callable[[], Weights]] | None:
-    """The function that a step computes, and what gives its weights; None for Keras' own call."""
+) -> tuple[Call, Callable[[], Weights]]:
+    """The function that a step computes, and what gives its weights; else Keras' own call."""
     layer = step.operation
     if _is_linear(step, graph):
         weights = functools.partial(folded, layer, follower and follower.operation)
@@ -224,7 +224,7 @@ def _written_out(
         return functools.partial(_normalised, layer.epsilon), weights
     if type(layer) is keras.layers.Reshape and None not in step.shapes[0]:
         return lambda features: tf.reshape(features, (-1, *step.shapes[0])), dict
-    return None
+    return functools.partial(_as_keras, step), dict
 
 
 def _identity(features: tf.Tensor) -> tf.Tensor:
