@@ -129,10 +129,12 @@ def folded(layer: keras.layers.Layer, normalisation: keras.layers.Layer | None) 
         kernel = layer.pointwise_kernel.value
     else:
         kernel = layer.kernel.value
+    if _is_grouped(layer):  # each group is a channel: [h, w, 1, channels * results]
+        kernel = tf.reshape(kernel, (*kernel.shape[:2], layer.groups, -1))
     bias = layer.bias.value if layer.use_bias else None
     if normalisation is not None:
         scale, bias = _scale_and_bias(normalisation, bias).values()
-        if isinstance(layer, keras.layers.DepthwiseConv2D):
+        if _is_depthwise(layer):
             scale = tf.reshape(scale, kernel.shape[2:])  # of a channel's several results, too
         kernel = kernel * scale
     return _present(**weights, kernel=kernel, bias=bias)
@@ -199,9 +201,23 @@ def _is_linear(step: Step, graph: Graph) -> bool:
         return len(graph.shapes[step.takes[0]]) in (1, 3) and layer.quantization_mode is None
     return (
         layer.data_format == "channels_last"
-        and getattr(layer, "groups", 1) == 1
+        and (not _is_grouped(layer) or _is_depthwise(layer))
         and layer.padding in ("same", "valid")
     )
+
+
+def _is_grouped(layer: keras.layers.Layer) -> bool:
+    return getattr(layer, "groups", 1) > 1
+
+
+def _is_depthwise(layer: keras.layers.Layer) -> bool:
+    """Whether each result is of one channel: also said as a convolution of as many groups.
+
+    TensorFlow computes and differentiates groups much more slowly on a processor.
+    """
+    if _is_grouped(layer):
+        return layer.kernel.shape[2] == 1 and layer.strides[0] == layer.strides[1]
+    return isinstance(layer, keras.layers.DepthwiseConv2D)
 
 
 def _is_of_one_type(layer: keras.layers.Layer) -> bool:
@@ -253,12 +269,12 @@ def _linear(
 ) -> tf.Tensor:
     if isinstance(layer, keras.layers.Dense):
         result = _dense(features, kernel)
-    elif isinstance(layer, keras.layers.Conv2D):
-        result = _convolved(features, kernel, layer.strides, layer.padding, layer.dilation_rate)
-    elif depthwise is None:
+    elif _is_depthwise(layer):
         result = _depthwise(layer, features, kernel)
-    else:
+    elif depthwise is not None:
         result = _convolved(_depthwise(layer, features, depthwise), kernel)
+    else:
+        result = _convolved(features, kernel, layer.strides, layer.padding, layer.dilation_rate)
     # The sum's gradient is taken by all threads, that of `bias_add` by one.
     result = result if bias is None else result + bias
     return result if layer.activation is None else layer.activation(result)

@@ -52,6 +52,12 @@ def in_groups(x):
     return layers.BatchNormalization()(layers.Conv2D(8, 3, groups=4)(x))
 
 
+def in_groups_of_a_channel(x):
+    x = layers.Conv2D(8, 5, groups=8, padding="same")(x)
+    x = layers.BatchNormalization()(layers.Conv2D(16, 3, strides=2, groups=8)(x))
+    return layers.Conv2D(16, 3, strides=(1, 2), groups=16, padding="same")(x)
+
+
 def strided_pointwise(x):
     return layers.BatchNormalization()(layers.Conv2D(8, 1, strides=(2, 3), use_bias=False)(x))
 
@@ -131,11 +137,11 @@ def squeezed_and_excited(x):
 
 
 ODD = [
-    *(with_bias, with_activation, dilated, dilated_by_channel, in_groups, strided_pointwise),
-    *(several_by_channel, separable, without_scale_and_offset, of_another_axis, dense_on_maps),
-    *(used_twice, shared_by_two_normalisations, normalised_before, nested_twice, attention),
-    *(of_the_users_own, parametric, transposed, resized_and_augmented, many_users),
-    squeezed_and_excited,
+    *(with_bias, with_activation, dilated, dilated_by_channel, in_groups, in_groups_of_a_channel),
+    *(strided_pointwise, several_by_channel, separable, without_scale_and_offset),
+    *(of_another_axis, dense_on_maps, used_twice, shared_by_two_normalisations),
+    *(normalised_before, nested_twice, attention, of_the_users_own, parametric, transposed),
+    *(resized_and_augmented, many_users, squeezed_and_excited),
 ]
 
 
