@@ -66,12 +66,19 @@ flags.DEFINE_integer(
     lower_bound=0,
 )
 flags.DEFINE_integer(
-    "image_size", Config.image_size, "images are resized to this many pixels square"
+    "image_size", Config.image_size, "pixels square that the network sees of an image"
 )
 flags.register_validator(
     "image_size",
     lambda size: 32 <= size <= 1024,
     message="expected 32 to 1024 pixels",
+)
+flags.DEFINE_integer(
+    "source_size",
+    Config.source_size,
+    "pixels square that images are resized to: the network sees the middle of them, and --augment"
+    " takes its pixels from all of them [--image_size]",
+    upper_bound=2048,
 )
 flags.DEFINE_string(
     "augment",

@@ -82,6 +82,7 @@ class Config:
     batch_size: int = 32
     slices: int = 0  # resolved to the run's own number, for a new run to 2 or 1
     image_size: int = 160
+    source_size: int | None = None  # image_size where it is not given
     augment: str = "flip|rotate(0.2)"
 
     backbone: str = "mobilenet_v2"
@@ -108,6 +109,11 @@ class Config:
     def slices_in_use(self) -> int:
         """Into how many slices a batch is cut."""
         return self.slices or math.gcd(self.batch_size, SLICES)
+
+    @property
+    def source_size_in_use(self) -> int:
+        """The side that images are resized to, in pixels; the network sees their middle."""
+        return self.source_size or self.image_size
 
     @property
     def weights_in_use(self) -> str:
@@ -258,6 +264,20 @@ def require_slices(config: Config) -> None:
         )
 
 
+def require_source_size(config: Config) -> None:
+    """Makes sure that what the network sees lies in the middle of an image, on whole pixels.
+
+    Raises:
+        UserError: the image is smaller, or one side of the middle would have a pixel more.
+    """
+    size, seen = config.source_size_in_use, config.image_size
+    if size < seen or (size - seen) % 2:
+        raise UserError(
+            f"{setting('source_size', size)}: expected {setting('image_size', seen)}, or more by an"
+            f" even number of pixels, such as {seen + 2 * (seen // 8)}"
+        )
+
+
 def require_workers(config: Config, count: int) -> None:
     """Makes sure that the slices of a batch can be shared out evenly.
 
@@ -356,6 +376,7 @@ def resolved(config: Config) -> Config:
     if name == "..":  # a name of its own, and not the folder above runs/
         name = os.path.basename(os.path.realpath(dataset))
     require_slices(config)
+    require_source_size(config)
     return dataclasses.replace(
         config,
         dataset=dataset,

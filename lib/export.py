@@ -96,9 +96,8 @@ def main(arguments: Sequence[str]) -> int:
                 _require_agreement(found, MAY_DISAGREE[options.quantize])
                 paths = [subset.store.images[row].path for row in subset.rows[:_CALLED]]
                 shown = [path.read_bytes() for path in paths]
-            calls = check_calls(
-                options.format, options.quantize, copy, ways, classify, config.image_size, shown
-            )
+            side = config.source_size_in_use
+            calls = check_calls(options.format, options.quantize, copy, ways, classify, side, shown)
         say(_described(calls))
         write_json(
             temporary / REPORT,
@@ -110,6 +109,7 @@ def main(arguments: Sequence[str]) -> int:
                 "quantize": options.quantize,
                 "classes": trained.classes,
                 "image_size": config.image_size,
+                "source_size": config.source_size_in_use,
                 "bytes": size,
                 "checks": [
                     dataclasses.asdict(each) | {"disagreement": each.disagreement} for each in found

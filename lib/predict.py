@@ -107,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
         advance = stack.enter_context(bar("predicting", len(paths), "images"))
         reads = read_ahead(
             paths,
-            trained.config.image_size,
+            trained.config.source_size_in_use,
             shown=_EXPLAINED if explanations else 0,
             limit=2 * trained.config.batch_size,
         )
@@ -259,7 +259,7 @@ def _alike(folder: Path, first: Path, saved: run_folder.Saved) -> run_folder.Sav
     other = run_folder.require_saved(folder)
     for name, mine, theirs in (
         ("classes", saved.facts["classes"], other.facts["classes"]),
-        ("image_size", saved.config.image_size, other.config.image_size),
+        ("source_size", saved.config.source_size_in_use, other.config.source_size_in_use),
     ):
         if mine != theirs:
             raise UserError(

@@ -102,7 +102,8 @@ def crop(examples: Examples, draw: Draw, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)
     """Random resized crop: a box of a share of the area (scale) and an aspect ratio, enlarged.
 
     As torchvision's RandomResizedCrop: the first of ten boxes that lies within the image, else the
-    largest in its middle whose ratio is allowed; but boxes are not rounded to whole pixels.
+    largest in its middle whose ratio is allowed; but boxes are not rounded to whole pixels. It is
+    enlarged to what the network sees, also where that is the middle of an image otherwise.
     """
     interval("scale", scale, 0.001, 1)
     interval("ratio", ratio, 0.01, 100)
@@ -115,7 +116,7 @@ def crop(examples: Examples, draw: Draw, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)
     # From the image's centre to the box's.
     x = tf.where(found, draws[:, 0] - 0.5, 0.0) * (width - w)
     y = tf.where(found, draws[:, 1] - 0.5, 0.0) * (height - h)
-    return affine(examples, xx=w / width, x=x, yy=h / height, y=y)
+    return affine(examples, xx=w / width, x=x, yy=h / height, y=y)._replace(whole=True)
 
 
 @OPERATIONS.register

@@ -35,15 +35,17 @@ class Augmentation:
     Args:
         text: the list, such as "flip|rotate(0.2)"; empty for none.
         seed: the run's seed.
+        size: the side of the images that it gives, in pixels; None for that of those it is given.
 
     Raises:
         UserError: it cannot be read, or names an operation that there is not, or that does not
             take the values given, or whose tracing fails.
     """
 
-    def __init__(self, text: str, seed: int):
+    def __init__(self, text: str, seed: int, size: int | None = None):
         self.text = text
         self._seed = seed
+        self._size = size
         try:
             specs = parse(text)
             self._operations = [
@@ -70,7 +72,8 @@ class Augmentation:
         """Augments a batch, or a slice of one.
 
         Args:
-            images: uint8 or float32 [n, height, width, 3], 0 to 255. Each shape is compiled once.
+            images: uint8 or float32 [n, height, width, 3], 0 to 255, not smaller than what it
+                gives. Each shape is compiled once.
             targets: float32 [n, 1] or [n, classes].
             step: the training step.
             first: position of the first image within the global batch.
@@ -96,25 +99,26 @@ class Augmentation:
         self, pixels: tf.Tensor, targets: tf.Tensor, step: tf.Tensor, first: tf.Tensor
     ) -> Examples:
         examples = Examples(tf.cast(pixels, tf.float32), targets)
-        matrix = None  # of the geometric operations since the last interpolation
+        matrix, whole = None, False  # of the geometric operations since the last interpolation
         draws = functools.partial(self._draw, step=step, first=first, count=pixels.shape[0])
         for operation in self._parts:
             if matrix is not None and not operation.geometric:
-                pixels, matrix = interpolated(pixels, matrix), None
+                pixels, matrix = interpolated(pixels, matrix, self._size, whole), None
                 examples = examples._replace(images=pixels)
             done = operation(examples, draws)
             if isinstance(done, Geometry):
+                whole = done.whole or (whole and matrix is not None)
                 matrix = done.matrix if matrix is None else composed(matrix, done.matrix)
                 if done.then is None:
                     continue
-                moved = interpolated(pixels, matrix)
-                done, matrix = done.then(examples._replace(images=moved)), None
+                pixels, matrix = interpolated(pixels, matrix, self._size, whole), None
+                done = done.then(examples._replace(images=pixels))
             # A plugin's may be unknown while it is traced, and XLA compiles for known ones.
             pixels = tf.ensure_shape(done.images, pixels.shape)
             examples = Examples(pixels, tf.ensure_shape(done.targets, targets.shape))
         if matrix is not None:
-            examples = examples._replace(images=interpolated(pixels, matrix))
-        return examples
+            pixels = interpolated(pixels, matrix, self._size, whole)
+        return examples._replace(images=_middle(pixels, self._size))
 
     def _draw(self, operation: "_Operation", step, first, count: int) -> Callable[[int], tf.Tensor]:
         """The `draw` of an operation for the positions from `first` on, see `lib.data.augment`."""
@@ -214,6 +218,11 @@ class _Joined:
             return examples
 
         return in_turn(*examples)
+
+
+def _middle(images: tf.Tensor, size: int | None) -> tf.Tensor:
+    margin = (images.shape[1] - (size or images.shape[1])) // 2
+    return images[:, margin:-margin, margin:-margin] if margin else images
 
 
 def _joined(operations: Sequence[_Operation]) -> list[_Operation | _Joined]:

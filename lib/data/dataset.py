@@ -217,7 +217,7 @@ def _choose(
 def _store(images: Sequence[ImageFile], config: Config, progress: Progress) -> ImageStore:
     return open_store(
         images,
-        config.image_size,
+        config.source_size_in_use,
         user_cache(),
         config.cache_mb,
         config.bad_images,

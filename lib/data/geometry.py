@@ -19,10 +19,13 @@ class Geometry(NamedTuple):
         matrix: float32 [n, 2, 3]. Pixel (column, row) of the result is taken from
             `matrix @ (column, row, 1)`, in pixels from the centre of the image.
         then: what is done to the examples after the interpolation, if anything.
+        whole: whether the result, of whatever size, shows all that the matrix spans of an image;
+            else it is its middle, pixel by pixel.
     """
 
     matrix: tf.Tensor
     then: Callable[[Examples], Examples] | None = None
+    whole: bool = False
 
 
 Number = tf.Tensor | float  # the same for all images, or float32 [n]
@@ -69,7 +72,9 @@ def composed(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 
 @tf.function(jit_compile=True, autograph=False)
-def interpolated(images: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+def interpolated(
+    images: tf.Tensor, matrix: tf.Tensor, size: int | None = None, whole: bool = False
+) -> tf.Tensor:
     """Looks the pixels of images up where a geometry says, by bilinear interpolation.
 
     What comes in from outside of an image is reflected, its outer border being the mirror.
@@ -77,19 +82,27 @@ def interpolated(images: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     Args:
         images: uint8 or float32 [n, height, width, 3].
         matrix: float32 [n, 2, 3], see `Geometry`.
+        size: the side of the results, in pixels; None for that of the images.
+        whole: see `Geometry`.
 
     Returns:
-        float32 [n, height, width, 3].
+        float32 [n, size, size, 3].
     """
     height, width = images.shape[1:3]
-    across = (tf.range(width, dtype=tf.float32) - (width - 1) / 2)[tf.newaxis, tf.newaxis, :]
-    down = (tf.range(height, dtype=tf.float32) - (height - 1) / 2)[tf.newaxis, :, tf.newaxis]
+    down, across = (_from_centre(side, size or side, whole) for side in (height, width))
+    across, down = across[tf.newaxis, tf.newaxis, :], down[tf.newaxis, :, tf.newaxis]
     entries = matrix[:, :, :, tf.newaxis, tf.newaxis]
     columns = entries[:, 0, 0] * across + entries[:, 0, 1] * down + entries[:, 0, 2]
     rows = entries[:, 1, 0] * across + entries[:, 1, 1] * down + entries[:, 1, 2]
     columns = _reflected(columns + (width - 1) / 2, width)
     rows = _reflected(rows + (height - 1) / 2, height)
     return _looked_up(images, columns, rows)
+
+
+def _from_centre(side: int, size: int, whole: bool) -> tf.Tensor:
+    """Where the pixels of a result of some size lie along a side of an image, float32 [size]."""
+    places = tf.range(size, dtype=tf.float32) - (size - 1) / 2
+    return places * (side / size) if whole and side != size else places
 
 
 def _reflected(positions: tf.Tensor, size: int) -> tf.Tensor:

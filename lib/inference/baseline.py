@@ -50,7 +50,7 @@ def open_baseline(
         dataset = open_dataset(config, progress)
         known = {*dataset.train.digests, *dataset.validation.digests}
         seen = sum(digest in known for digest in subset.digests)
-    if config.image_size != subset.store.size:
+    if config.source_size_in_use != subset.store.size:
         subset = resized(subset, config, progress)
     return Baseline(folder, config, subset, seen)
 

@@ -60,7 +60,7 @@ def check_calls(
         folder: where it lies; it is called as a copy elsewhere.
         ways: into the same export, in this process.
         classify: the network of the run.
-        size: side of the images that the network takes.
+        size: side of the images that the export takes without resizing them.
         images: files to try besides those that are made up.
 
     Raises:

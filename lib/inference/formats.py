@@ -62,14 +62,14 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
 
     What is loaded can also be called itself, with integers or floats from 0 to 255, or strings.
     """
-    size, model = trained.config.image_size, trained.network.model
+    network, size = trained.network, trained.config.source_size_in_use
     names = tf.constant(trained.classes)
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)], autograph=False
     )
     def outputs(images):
-        logits = model(images, training=False)
+        logits = network.model(network.seen(images), training=False)
         return {
             "class": tf.gather(names, predicted_classes(logits)),
             "probabilities": probabilities(logits),
@@ -100,7 +100,7 @@ def write_saved_model(trained: Trained, folder: Path) -> None:
     for dtype in _LEVELS:
         call.get_concrete_function(tf.TensorSpec((None, None, None, 3), dtype))
     call.get_concrete_function(tf.TensorSpec((None,), tf.string))
-    module = _module(model)
+    module = _module(network.model)
     module.__call__ = call
     module.serve = call  # the name that Keras looks for
     signatures = {"serving_default": images, "pictures": images, "encoded": encoded}
@@ -132,19 +132,19 @@ def write_keras(trained: Trained, folder: Path) -> None:
     It takes levels from 0 to 255, integers or floats. With `training=True`, as in `fit`, dropout is
     at work, and batch normalisation stays in inference mode, as in the run: its layers are frozen.
     """
-    size, model = trained.config.image_size, trained.network.model
+    network, size = trained.network, trained.config.source_size_in_use
     images = keras.Input((None, None, 3), dtype="float32", name="pictures")
     # No layer: `keras.layers.Resizing` is in training mode unless called otherwise, and so would be
     # the layers behind it.
     scaled = keras.ops.image.resize(images, (size, size), "bilinear", antialias=True)
-    logits = model(keras.ops.round(scaled), training=False)
+    logits = network.model(network.seen(keras.ops.round(scaled)), training=False)
     if logits.shape[1] == 1:
         both = [keras.ops.sigmoid(-logits), keras.ops.sigmoid(logits)]
         outputs = keras.layers.Concatenate(name="probabilities")(both)
     else:
         outputs = keras.layers.Softmax(name="probabilities")(logits)
     exported = keras.Model(images, outputs, name="thaw")
-    with _frozen_normalisation(trained.network.backbone):
+    with _frozen_normalisation(network.backbone):
         exported.save(folder / _KERAS)
     _write_labels(trained, folder, _KERAS)
 
@@ -176,10 +176,11 @@ def write_tflite(
 ) -> None:
     """Writes `model.tflite` with the signatures `pictures` and `resized`, which share the weights.
 
-    `pictures` takes uint8 [1, height, width, 3] of any size, `resized` uint8 [1, size, size, 3],
-    which is faster. Both return `probabilities`, float32 [1, classes]. With "int8" there is only
-    the latter, as resizing in 8 bits would lose too much. Who calls it without a signature gives an
-    image of any size too, and says of which by `resize_tensor_input` (int8: as it is).
+    `pictures` takes uint8 [1, height, width, 3] of any size, `resized` uint8 [1, size, size, 3] of
+    the run's source size, which is faster. Both return `probabilities`, float32 [1, classes]. With
+    "int8" there is only the latter, as resizing in 8 bits would lose too much. Who calls it without
+    a signature gives an image of any size too, and says of which by `resize_tensor_input` (int8: as
+    it is).
 
     Args:
         trained: the run.
@@ -188,22 +189,25 @@ def write_tflite(
         calibration: gives training images, uint8 [n, size, size, 3], for int8, whose ranges are
             set by what the network makes of them.
     """
-    size, model = trained.config.image_size, trained.network.model
+    network, size = trained.network, trained.config.source_size_in_use
     dtype = tf.float32 if quantize == "int8" else tf.uint8  # the converter makes uint8 of it
+
+    def outputs(images):
+        return {"probabilities": probabilities(network.model(network.seen(images)))}
 
     @tf.function(input_signature=[tf.TensorSpec((1, size, size, 3), dtype, "pictures")])
     def ready(images):
-        return {"probabilities": probabilities(model(tf.cast(images, tf.float32)))}
+        return outputs(tf.cast(images, tf.float32))
 
     @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8, "pictures")])
     def any_size(images):
-        return {"probabilities": probabilities(model(resized_by_matrices(images, size)))}
+        return outputs(resized_by_matrices(images, size))
 
     signatures = {"resized": ready}
     if quantize != "int8":
         signatures["pictures"] = any_size
     with tempfile.TemporaryDirectory() as source, quietly():
-        tf.saved_model.save(_module(model), source, signatures)
+        tf.saved_model.save(_module(network.model), source, signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(source, list(signatures))
         if quantize != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -227,7 +231,7 @@ def _calibrating(images: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 def load_tflite(folder: Path, config: Config) -> list[WayIn]:
     """Loads what `write_tflite` wrote."""
-    size = config.image_size
+    size = config.source_size_in_use
     model = interpreter((folder / _TFLITE).read_bytes(), config.threads)
     runners = {name: model.get_signature_runner(name) for name in model.get_signature_list()}
     prepare = {

@@ -285,7 +285,8 @@ def _over_views(
     """The mean over views of each image, of which the first is the image itself."""
     if views == 1:
         return single
-    others = [evaluate_trained(trained, viewed(subset, n), stop) for n in range(1, views)]
+    seen = trained.config.image_size
+    others = [evaluate_trained(trained, viewed(subset, n, seen), stop) for n in range(1, views)]
     mean = averaged([each.probabilities for each in (single, *others)])[1]
     return _evaluated(single.labels, mean)
 

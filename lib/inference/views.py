@@ -3,7 +3,8 @@
 The views are the same for every image, so that its answer does not depend on what it is predicted
 with: the image itself, then parts of it, each followed by its mirror image. Parts and mirrors are
 those of A. Krizhevsky et al., "ImageNet classification with deep convolutional neural networks",
-2012, section 4.1.
+2012, section 4.1. Of an image of which the network sees the middle, the parts are its corners,
+pixel by pixel, and in the place of the middle all of it.
 """
 
 import dataclasses
@@ -38,40 +39,52 @@ def view_count(text: str | None) -> int:
     )
 
 
-def view(images: np.ndarray, number: int) -> np.ndarray:
+def view(images: np.ndarray, number: int, seen: int) -> np.ndarray:
     """Images in the view of a number.
 
     Args:
         images: uint8 [n, size, size, 3].
         number: from 0, the images themselves, to below `MOST_VIEWS`.
+        seen: the side of what the network sees of them, in pixels.
 
     Returns:
-        Those of 0 and 1 uint8, others float32, 0 to 255; [n, size, size, 3].
+        Those of 0 and 1 [n, size, size, 3], others [n, seen, seen, 3]; uint8, or float32 from 0 to
+        255 where they had to be scaled.
     """
-    import tensorflow as tf  # here, as `runtime.start` must do it first
-
     if number > 1:
-        size = images.shape[1]
-        side = max(1, round(size * _PART))
-        top, left = (round(place * (size - side)) for place in _PLACES[number // 2 - 1])
-        part = images[:, top : top + side, left : left + side]
-        images = tf.image.resize(part, (size, size)).numpy()
+        size, place = images.shape[1], _PLACES[number // 2 - 1]
+        if size == seen:
+            images = _scaled(_part(images, max(1, round(size * _PART)), place), seen)
+        else:
+            images = _part(images, seen, place) if number > 3 else _scaled(images, seen)
     return images[:, :, ::-1] if number % 2 else images
 
 
-def viewed(subset: Subset, number: int) -> Subset:
+def _part(images: np.ndarray, side: int, place: tuple[float, float]) -> np.ndarray:
+    top, left = (round(each * (images.shape[1] - side)) for each in place)
+    return images[:, top : top + side, left : left + side]
+
+
+def _scaled(images: np.ndarray, size: int) -> np.ndarray:
+    import tensorflow as tf  # here, as `runtime.start` must do it first
+
+    smaller = size < images.shape[1]
+    return tf.image.resize(images, (size, size), antialias=smaller).numpy()
+
+
+def viewed(subset: Subset, number: int, seen: int) -> Subset:
     """A set whose images are seen in the view of a number."""
-    return dataclasses.replace(subset, store=_Viewed(subset.store, number)) if number else subset
+    return dataclasses.replace(subset, store=_Viewed(subset.store, number, seen))
 
 
 class _Viewed:
     """The images of a store in a view."""
 
-    def __init__(self, store, number: int):
-        self._store, self._number = store, number
+    def __init__(self, store, number: int, seen: int):
+        self._store, self._number, self._seen = store, number, seen
 
     def __getattr__(self, name: str):
         return getattr(self._store, name)
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        return view(self._store.pixels(rows), self._number)
+        return view(self._store.pixels(rows), self._number, self._seen)

@@ -38,8 +38,9 @@ class Engine:
     """A network cut in two.
 
     Attributes:
-        prefix: images, float32 or uint8 [n, size, size, 3], 0 to 255, to features. Called outside
-            of a graph, by any number of threads at once.
+        prefix: images, float32 or uint8 [n, size, size, 3], 0 to 255, to features; of images that
+            are larger than the network takes, it sees the middle. Called outside of a graph, by any
+            number of threads at once.
         signature: shape and type of the features, the number of images left open.
         suffix: features to pooled features, float32 [n, channels], with the given weights, or with
             those of this moment. Called inside a `tf.function`; differentiable in the weights and
@@ -124,7 +125,8 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
     if kind == "auto" and on_processor:
         try:
             prefix, signature = _fastest(map(piece, pieces), shape, threads)
-            return Engine(prefix, signature, suffix, above.weights, by_image=True)
+            seen = lambda images: prefix(network.seen(images))  # noqa: E731
+            return Engine(seen, signature, suffix, above.weights, by_image=True)
         except Unsuitable as error:
             say(f"The frozen part is computed by TensorFlow, which is slower: {error}")
     stages = list(map(piece, pieces))
@@ -132,7 +134,7 @@ def cut(network: Network, trained_from: int | None, kind: str, threads: int) -> 
         lambda images: functools.reduce(lambda features, stage: stage(features), stages, images),
         (None, *shape),
     )
-    prefix = lambda images: below(tf.cast(images, tf.float32))  # noqa: E731
+    prefix = lambda images: below(tf.cast(network.seen(images), tf.float32))  # noqa: E731
     return Engine(prefix, _given_by(below), suffix, above.weights)
 
 

@@ -5,7 +5,7 @@ their places (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Network
 Localization", 2017).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -27,8 +27,9 @@ def make_gradcam(network: Network) -> GradCam:
 
     Returns:
         A function of images, uint8 or float32 [n, size, size, 3], 0 to 255, and of the classes to
-        explain, int [n]. It returns heat, float32 [n, height, width] of the last feature map: 1 at
-        the place that speaks most for the class, 0 where nothing does.
+        explain, int [n]. It returns heat, float32 [n, height, width]: 1 at the place that speaks
+        most for the class, 0 where nothing does. Its places are those of the last feature map; of
+        images of which the network sees the middle, their pixels.
     """
     shape = network.backbone.input_shape[1:]
     graph = graph_of(network.backbone)
@@ -55,9 +56,24 @@ def make_gradcam(network: Network) -> GradCam:
 
     def explain(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         found = np.zeros((len(images), *graph.shapes[key][:2]), np.float32)
+        seen = network.seen(images)
         for start in range(0, len(images), _TOGETHER):
             part = slice(start, start + _TOGETHER)
-            found[part] = heat(tf.cast(images[part], tf.float32), tf.cast(classes[part], tf.int32))
-        return found
+            found[part] = heat(tf.cast(seen[part], tf.float32), tf.cast(classes[part], tf.int32))
+        return found if seen.shape == images.shape else _widened(found, seen.shape, images.shape)
 
     return explain
+
+
+def _widened(heat: np.ndarray, seen: Sequence[int], images: Sequence[int]) -> np.ndarray:
+    """Heat of the middle of images as heat of each pixel, none around it.
+
+    Args:
+        heat: float32 [n, h, w].
+        seen: the shape of the middles.
+        images: the shape of the images.
+    """
+    wide = tf.image.resize(heat[..., np.newaxis], seen[1:3], tf.image.ResizeMethod.BICUBIC)
+    margins = [(whole - part) // 2 for whole, part in zip(images[1:3], seen[1:3], strict=True)]
+    # Bicubic overshoots.
+    return np.pad(np.clip(wide[..., 0], 0, 1), [(0, 0), *((each, each) for each in margins)])

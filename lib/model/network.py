@@ -36,6 +36,11 @@ class Network:
         """The side of the images, in pixels."""
         return self.backbone.input_shape[1]
 
+    def seen(self, images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        """The middle of images that are larger than those that the backbone takes."""
+        margin = (images.shape[1] - self.image_size) // 2
+        return images[:, margin:-margin, margin:-margin] if margin else images
+
     def as_input(self, images: tf.Tensor) -> tf.Tensor:
         """Images with levels from 0 to 255 as the backbone takes them."""
         return scaled(images, self.scaling)

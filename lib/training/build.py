@@ -195,7 +195,7 @@ def build_feed(
     config: Config, subset: Subset, learner: Learner, augmentation: Augmentation | None = None
 ) -> TrainingFeed:
     """The batches of a split for training, augmented, at the cut of the network."""
-    augmentation = augmentation or Augmentation(config.augment, config.seed)
+    augmentation = augmentation or Augmentation(config.augment, config.seed, config.image_size)
     return TrainingFeed(
         subset,
         learner.engine,

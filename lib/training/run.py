@@ -70,7 +70,7 @@ class Run:
     @functools.cached_property
     def augmentation(self) -> Augmentation:
         """How training images are varied; the same for all phases, as XLA compiles each anew."""
-        return Augmentation(self.config.augment, self.config.seed)
+        return Augmentation(self.config.augment, self.config.seed, self.config.image_size)
 
     @property
     def resumed_at(self) -> int:

@@ -52,7 +52,7 @@ def require_trainable(config: Config, backbone: keras.Model, classes: Sequence[s
         UserError: it names an operation, loss, optimizer, schedule or layer that there is not, or
             gives it arguments that it does not take.
     """
-    Augmentation(config.augment, config.seed)
+    Augmentation(config.augment, config.seed, config.image_size)
     with _given("loss", config.loss):
         make_loss(config.loss, columns=target_columns(len(classes)))
     with _given("class_weights", config.class_weights):
