@@ -102,10 +102,11 @@ def configuration(run: Config | None = None) -> Config:
     record = record_of(given.get("backbone", base.backbone))
     asked = phases.phases(run.phases if run else (), record.thaw if record else "35%")
     fold_of(given.get("fold"))
-    found = resolved(dataclasses.replace(base, **given, phases=asked))
+    config = dataclasses.replace(base, **given, phases=asked)
     if run is None and "backbone" in given and "image_size" not in given:
-        found = dataclasses.replace(found, image_size=_size(found))
-    return found
+        found = resolved(dataclasses.replace(config, source_size=None))
+        config = dataclasses.replace(config, image_size=_size(found))
+    return resolved(config)
 
 
 def _size(config: Config) -> int:

@@ -379,6 +379,7 @@ def resolved(config: Config) -> Config:
     require_source_size(config)
     return dataclasses.replace(
         config,
+        source_size=None if config.source_size == config.image_size else config.source_size,
         dataset=dataset,
         workdir=str(expanded(config.workdir or f"runs/{name}")),
         data_dir=str((expanded(config.data_dir) if config.data_dir else user_cache()).absolute()),

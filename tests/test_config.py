@@ -164,7 +164,14 @@ def test_a_configuration_does_not_differ_from_itself(config):
 CHANGES = {
     **dict(seed=1, train_limit=5, eval_limit=5, batch_size=8, image_size=96, augment="flip"),
     **dict(alpha=0.5, dropout=0.1, engine="plain", slices=2, backbone="resnet50", scaling="torch"),
-    **dict(loss="focal", class_weights="balanced", ema=0.9, fold="2/5", exchange="fast"),
+    **dict(
+        source_size=200,
+        loss="focal",
+        class_weights="balanced",
+        ema=0.9,
+        fold="2/5",
+        exchange="fast",
+    ),
 }
 
 

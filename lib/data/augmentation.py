@@ -117,8 +117,8 @@ class Augmentation:
             pixels = tf.ensure_shape(done.images, pixels.shape)
             examples = Examples(pixels, tf.ensure_shape(done.targets, targets.shape))
         if matrix is not None:
-            pixels = interpolated(pixels, matrix, self._size, whole)
-        return examples._replace(images=_middle(pixels, self._size))
+            examples = examples._replace(images=interpolated(pixels, matrix, self._size, whole))
+        return examples._replace(images=_middle(examples.images, self._size))
 
     def _draw(self, operation: "_Operation", step, first, count: int) -> Callable[[int], tf.Tensor]:
         """The `draw` of an operation for the positions from `first` on, see `lib.data.augment`."""

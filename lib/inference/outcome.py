@@ -285,7 +285,7 @@ def _over_views(
     """The mean over views of each image, of which the first is the image itself."""
     if views == 1:
         return single
-    seen = trained.config.image_size
+    seen = trained.network.image_size
     others = [evaluate_trained(trained, viewed(subset, n, seen), stop) for n in range(1, views)]
     mean = averaged([each.probabilities for each in (single, *others)])[1]
     return _evaluated(single.labels, mean)

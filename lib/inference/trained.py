@@ -182,7 +182,7 @@ def make_classifier(trained: Trained, views: int = 1) -> Classifier:
     def classify(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = []
         for number in range(views):
-            seen = view(images, number, trained.config.image_size)
+            seen = view(images, number, trained.network.image_size)
             seen = filled_up(seen, trained.config.batch_size)
             found.append(answers(step(engine.prefix(seen))[: len(images)]))
         return found[0] if views == 1 else averaged([each for _, each in found])

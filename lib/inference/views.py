@@ -39,13 +39,13 @@ def view_count(text: str | None) -> int:
     )
 
 
-def view(images: np.ndarray, number: int, seen: int) -> np.ndarray:
+def view(images: np.ndarray, number: int, seen: int | None = None) -> np.ndarray:
     """Images in the view of a number.
 
     Args:
         images: uint8 [n, size, size, 3].
         number: from 0, the images themselves, to below `MOST_VIEWS`.
-        seen: the side of what the network sees of them, in pixels.
+        seen: the side of what the network sees of them, in pixels; None for all.
 
     Returns:
         Those of 0 and 1 [n, size, size, 3], others [n, seen, seen, 3]; uint8, or float32 from 0 to
@@ -53,6 +53,7 @@ def view(images: np.ndarray, number: int, seen: int) -> np.ndarray:
     """
     if number > 1:
         size, place = images.shape[1], _PLACES[number // 2 - 1]
+        seen = seen or size
         if size == seen:
             images = _scaled(_part(images, max(1, round(size * _PART)), place), seen)
         else:
@@ -72,7 +73,7 @@ def _scaled(images: np.ndarray, size: int) -> np.ndarray:
     return tf.image.resize(images, (size, size), antialias=smaller).numpy()
 
 
-def viewed(subset: Subset, number: int, seen: int) -> Subset:
+def viewed(subset: Subset, number: int, seen: int | None = None) -> Subset:
     """A set whose images are seen in the view of a number."""
     return dataclasses.replace(subset, store=_Viewed(subset.store, number, seen))
 
@@ -80,7 +81,7 @@ def viewed(subset: Subset, number: int, seen: int) -> Subset:
 class _Viewed:
     """The images of a store in a view."""
 
-    def __init__(self, store, number: int, seen: int):
+    def __init__(self, store, number: int, seen: int | None):
         self._store, self._number, self._seen = store, number, seen
 
     def __getattr__(self, name: str):

@@ -437,3 +437,36 @@ def test_the_target_of_an_example_is_its_class_and_of_two_classes_that_of_class_
     np.testing.assert_array_equal(one_hot_targets(labels, 2), [[0], [1], [1]])
     np.testing.assert_array_equal(one_hot_targets(labels, 3), [[1, 0, 0], [0, 1, 0], [0, 1, 0]])
     assert one_hot_targets(labels, 2).dtype == one_hot_targets(labels, 3).dtype == tf.float32
+
+
+def test_of_larger_images_the_middle_is_given():
+    images = noise_images(3, size=48)
+    middle = images[:, 8:-8, 8:-8]
+    labels = targets(3)
+    for text, expected in (("", middle), ("flip(0, 0)", middle), ("flip(1)", middle[:, :, ::-1])):
+        given = Augmentation(text, 0, SIZE)(images, labels, 0).images
+        assert np.array_equal(given, expected), text
+
+
+def test_what_geometry_brings_into_the_middle_is_of_the_image_around_it():
+    images = noise_images(2, size=48)
+    images[:, 8:-8, 8:-8] = 0
+    moved = Augmentation("translate(1)", 0, SIZE)(images, targets(2), 0).images.numpy()
+    everything = Augmentation("translate(1)", 0)(images, targets(2), 0).images.numpy()
+    assert np.array_equal(moved, everything[:, 8:-8, 8:-8])
+
+
+@pytest.mark.parametrize("text", ["crop((1, 1), (1, 1))", "flip(1)|flip(1)|crop((1, 1), (1, 1))"])
+def test_a_crop_is_of_all_of_a_larger_image(text):
+    ramp = np.zeros((1, 48, 48, 3), np.uint8)
+    ramp[0, :, :, 0] = 5 * np.arange(48)
+    seen = Augmentation(text, 0, SIZE)(ramp, targets(1), 0).images.numpy()
+    # 32 pixels in the room of 48: the first lies at a quarter of a pixel, the next 1.5 further.
+    np.testing.assert_allclose(seen[0, 5, :, 0], 5 * (0.25 + 1.5 * np.arange(32)), atol=0.01)
+
+
+def test_every_operation_takes_larger_images_than_it_gives():
+    labels = one_hot_targets(np.array([0, 1, 1]), 2)
+    for text in (ALL, "color|randaugment|blur", "mixup|crop|erase"):
+        given = Augmentation(text, 0, SIZE)(noise_images(3, size=40), labels, 7)
+        assert given.images.shape == (3, SIZE, SIZE, 3)

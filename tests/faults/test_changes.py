@@ -18,6 +18,7 @@ FOCAL = ["--loss=focal(gamma=1.5)", "--class_weights=cats:1,dogs:2"]
 SMOOTHING = ["--loss=cross_entropy(label_smoothing=0.1)"]
 LAYER_RATES = ["--finetune_layer_decay=0.5", "--finetune_thaw=block_15"]
 MIXUP = ["--augment=flip|mixup(0.4)", "--head_views=1", "--head_epochs=2", "--ema=0.9"]
+MIDDLE = ["--source_size=40", "--augment=flip|crop"]
 OPTIMIZER = [
     "--head_optimizer=adamw(weight_decay=0.05, global_clipnorm=1)",
     "--finetune_optimizer=sgd(momentum=0.9, nesterov=True)",
@@ -68,6 +69,7 @@ OF_THE_PLUGIN = [
         pytest.param(SMOOTHING, id="label smoothing"),
         pytest.param(LAYER_RATES, id="rates by depth"),
         pytest.param(MIXUP, id="mixup of views, and averages"),
+        pytest.param(MIDDLE, id="the middle of larger images"),
         pytest.param(OPTIMIZER, id="options of optimizers"),
     ],
 )

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from lib.inference.trained import averaged, make_classifier, make_ensemble
 from lib.inference.views import MOST_VIEWS, view, view_count, viewed
 from tests.inference.test_outcome import CLASSES, Stop, subset, trained
 
+ENDS = (slice(24), slice(8, 32))
 IMAGES = np.random.default_rng(3).integers(0, 256, (5, 32, 32, 3), np.uint8)
 
 
@@ -29,6 +32,16 @@ def test_later_views_are_the_centre_and_the_corners_enlarged():
     expected = [(15.5, 15.5), (13.5, 13.5), (13.5, 17.5), (17.5, 13.5), (17.5, 17.5)]
     np.testing.assert_allclose(middles, expected, atol=0.02)
     assert all(view(ramp, number).shape == ramp.shape for number in range(MOST_VIEWS))
+
+
+def test_where_the_middle_is_seen_the_parts_are_pixel_by_pixel_and_one_is_all_of_the_image():
+    whole = view(IMAGES, 2, seen=24)
+    assert whole.shape == (5, 24, 24, 3)
+    np.testing.assert_allclose(whole.mean(axis=(1, 2)), IMAGES.mean(axis=(1, 2)), atol=4)
+    corners = [view(IMAGES, number, seen=24) for number in range(4, MOST_VIEWS, 2)]
+    for corner, (rows, columns) in zip(corners, product(ENDS, ENDS), strict=True):
+        assert np.array_equal(corner, IMAGES[:, rows, columns])
+    assert np.array_equal(view(IMAGES, 1, seen=24), IMAGES[:, :, ::-1])
 
 
 def test_an_image_has_the_same_views_in_any_company():

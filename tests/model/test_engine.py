@@ -53,6 +53,13 @@ def assert_near(actual, expected, tolerance=1e-3):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
 
 
+@pytest.mark.parametrize("kind", ["plain", "auto"])
+def test_of_larger_images_the_middle_is_seen(engines, kind):
+    prefix = engines(100)[kind].prefix
+    wide = np.random.default_rng(5).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    assert np.array_equal(prefix(wide), prefix(wide[:, 4:-4, 4:-4].copy()))
+
+
 @pytest.mark.parametrize("at", CUTS.values(), ids=CUTS)
 def test_both_engines_agree_on_the_features(network, engines, at):
     plain, auto = engines(at)["plain"], engines(at)["auto"]

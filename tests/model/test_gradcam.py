@@ -76,3 +76,16 @@ def test_heat_follows_the_weights_as_they_are_at_the_call(network):
 
 def test_no_images_have_no_heat(network):
     assert make_gradcam(network)(noise(0), np.zeros(0, np.int32)).shape == (0, 1, 1)
+
+
+def test_heat_of_the_middle_of_images_is_said_of_their_pixels(network):
+    explain = make_gradcam(larger(network))
+    images, classes = wide_noise(2, size=112), np.array([0, 1])
+    heat, of_middle = explain(images, classes), explain(images[:, 8:-8, 8:-8], classes)
+    assert heat.shape == (2, 112, 112) and of_middle.shape == (2, 3, 3)
+    assert heat.max() > 0.9 and heat.min() == 0
+    outside = np.ones((112, 112), bool)
+    outside[8:-8, 8:-8] = False
+    assert not heat[:, outside].any()
+    centres = 8 + 16 + 32 * np.arange(3)
+    np.testing.assert_allclose(heat[:, centres][:, :, centres], of_middle, atol=0.1)
