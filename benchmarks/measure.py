@@ -21,11 +21,13 @@ class Cost(NamedTuple):
         output: what it printed on stdout.
         seconds: from its start to its end.
         peak_memory_mb: its largest resident set, in MiB.
+        processor: seconds of processor time, with those of processes that it has waited for.
     """
 
     output: str
     seconds: float
     peak_memory_mb: float
+    processor: float
 
 
 def cost_of(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Cost:
@@ -64,4 +66,5 @@ def cost_of(command: Sequence[str | Path], environment: Mapping[str, str] | None
         if process.returncode:
             tail = "".join(errors.readlines()[-20:])
             sys.exit(f"{' '.join(map(str, command))}: exit code {process.returncode}\n{tail}")
-        return Cost(output.read(), seconds, peak_memory_mb(usage))
+        processor = usage.ru_utime + usage.ru_stime
+        return Cost(output.read(), seconds, peak_memory_mb(usage), processor)
