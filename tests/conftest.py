@@ -1,6 +1,8 @@
 """What many tests need: images to train on, a network whose numbers mean something."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -189,6 +191,16 @@ def trained_run(tmp_path_factory, distinct_classes, weight_file):
     }
     command = [sys.executable, train, *(f"--{name}={value}" for name, value in flags.items())]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_of_middles(tmp_path_factory, trained_run):
+    """The same run, as if it saw the middle 32 pixels of images of 40."""
+    folder = shutil.copytree(trained_run, tmp_path_factory.mktemp("middles") / "run")
+    config = json.loads((folder / "config.json").read_text())
+    config["flags"]["source_size"] = 40
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -385,23 +385,15 @@ def test_the_program_says_in_one_line_what_is_wrong(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["keras", "tflite"])
-def test_an_export_sees_the_middle_where_its_run_does(
-    trained_run, distinct_classes, format, tmp_path
-):
-    run = shutil.copytree(trained_run, tmp_path / "run")
-    config = json.loads((run / "config.json").read_text())
-    config["flags"]["source_size"] = 40
-    (run / "config.json").write_text(json.dumps(config))
-    # It is compared with the run's own answers, image by image.
-    assert (
-        export.main([f"--workdir={run}", f"--format={format}", f"--output={tmp_path / 'x'}"]) == 0
-    )
-    report = json.loads((tmp_path / "x" / "export.json").read_text())
+def test_an_export_sees_the_middle_where_its_run_does(run_of_middles, files, format, tmp_path):
+    folder = tmp_path / "export"
+    arguments = [f"--workdir={run_of_middles}", f"--format={format}", f"--output={folder}"]
+    assert export.main(arguments) == 0
+    report = json.loads((folder / "export.json").read_text())
     assert (report["image_size"], report["source_size"]) == (32, 40)
-    path = min((distinct_classes / "validation").glob("*/*.png"))
-    (way, *_) = getattr(formats, f"load_{format}")(tmp_path / "x", opened(run).config)
-    classify = make_classifier(opened(run))
-    _, expected = classify(load(path, 40)[np.newaxis, 4:-4, 4:-4])
-    np.testing.assert_allclose(
-        way.probabilities(way.prepare(path.read_bytes())), expected[0], atol=HALFWAY
-    )
+    run = opened(run_of_middles)
+    classify, ways = make_classifier(run), getattr(formats, f"load_{format}")(folder, run.config)
+    for way in ways:
+        _, expected = classify(load(files[0], 40)[np.newaxis, 4:-4, 4:-4])
+        found = way.probabilities(way.prepare(files[0].read_bytes()))
+        np.testing.assert_allclose(found, expected[0], atol=HALFWAY)

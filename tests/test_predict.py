@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 from lib import predict
+from lib.data.decoding import load
 from lib.errors import UserError
+from lib.inference.trained import make_classifier, open_trained
+from lib.runs.folder import require_saved
 from lib.system.files import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +54,19 @@ def test_predictions_are_those_of_the_run_to_the_last_digit(
     expected = read_json(trained_run / "result.json")["best"]["validation"]
     assert len(right) == expected["count"]
     assert np.mean(right) == expected["accuracy"]
+
+
+def test_the_middle_of_an_image_is_what_is_seen_where_the_run_sees_it(
+    run_of_middles, ants, tmp_path
+):
+    run, saved = run_of_middles, require_saved(run_of_middles)
+    assert (
+        predict.main([f"--workdir={run}", str(ants[0]), f"--output={tmp_path / 'out.json'}"]) == 0
+    )
+    (row,) = json.loads((tmp_path / "out.json").read_text())
+    classify = make_classifier(open_trained(run, saved.config, saved.facts["classes"], "best"))
+    _, expected = classify(load(ants[0], 40)[np.newaxis, 4:-4, 4:-4])
+    assert list(row["probabilities"].values()) == expected[0].tolist()
 
 
 def test_an_image_gets_the_same_numbers_in_any_company(predicted, ants, tmp_path):
