@@ -16,6 +16,7 @@ from lib.data.geometry import Geometry, composed, interpolated
 from lib.errors import UserError, reason
 from lib.randomness import uniform
 from lib.specs import Spec, parse
+from lib.windows import middle
 
 # The `draw` of each operation.
 Draws = Callable[["_Operation"], Callable[[int], tf.Tensor]]
@@ -118,7 +119,7 @@ class Augmentation:
             examples = Examples(pixels, tf.ensure_shape(done.targets, targets.shape))
         if matrix is not None:
             examples = examples._replace(images=interpolated(pixels, matrix, self._size, whole))
-        return examples._replace(images=_middle(examples.images, self._size))
+        return examples._replace(images=middle(examples.images, self._size or pixels.shape[1]))
 
     def _draw(self, operation: "_Operation", step, first, count: int) -> Callable[[int], tf.Tensor]:
         """The `draw` of an operation for the positions from `first` on, see `lib.data.augment`."""
@@ -218,11 +219,6 @@ class _Joined:
             return examples
 
         return in_turn(*examples)
-
-
-def _middle(images: tf.Tensor, size: int | None) -> tf.Tensor:
-    margin = (images.shape[1] - (size or images.shape[1])) // 2
-    return images[:, margin:-margin, margin:-margin] if margin else images
 
 
 def _joined(operations: Sequence[_Operation]) -> list[_Operation | _Joined]:

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lib.windows import middle
+
 _MEAN = np.array([0.485, 0.456, 0.406])
 _MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
 
@@ -38,8 +40,7 @@ class Network:
 
     def seen(self, images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
         """The middle of images that are larger than those that the backbone takes."""
-        margin = (images.shape[1] - self.image_size) // 2
-        return images[:, margin:-margin, margin:-margin] if margin else images
+        return middle(images, self.image_size)
 
     def as_input(self, images: tf.Tensor) -> tf.Tensor:
         """Images with levels from 0 to 255 as the backbone takes them."""
