@@ -15,32 +15,22 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.contenders import Work, add_flags, keras_fit, splits_from, work_from
-from benchmarks.measure import ROOT, cost_of
+from benchmarks.measure import ROOT, Cost, cost_of
 
 PRESETS = ROOT / "flags"
 
 
-def run(work: Work, preset: str, *flags: str) -> tuple[float, float, dict]:
-    """Trains by a recipe.
-
-    Returns:
-        Seconds on the clock, seconds of processor time, and what `result.json` says.
-    """
-    with tempfile.TemporaryDirectory(dir=work.scratch) as folder:
-        command = [sys.executable, "train.py", f"--flagfile={PRESETS / preset}.cfg"]
-        command += [
-            f"--dataset={work.data}",
-            f"--workdir={folder}/run",
-            f"--threads={work.threads}",
-        ]
-        command += [f"--weights={work.weights}", *flags]
-        cost = cost_of(command, {"XDG_CACHE_HOME": str(work.scratch / "cache")})
-        return cost.seconds, cost.processor, json.loads(Path(folder, "run/result.json").read_text())
+def trained(work: Work, recipe: str, folder: Path, *flags: str) -> Cost:
+    """Trains by a recipe, into a folder."""
+    command = [sys.executable, "train.py", f"--flagfile={PRESETS / recipe}.cfg"]
+    command += [f"--dataset={work.data}", f"--workdir={folder}", f"--threads={work.threads}"]
+    command += [f"--weights={work.weights}", *flags]
+    return cost_of(command, {"XDG_CACHE_HOME": str(work.scratch / "cache")})
 
 
-def no_epochs(preset: str) -> list[str]:
+def no_epochs(recipe: str) -> list[str]:
     """Flags with which a run of a recipe ends before its first step, with all images decoded."""
-    text = (PRESETS / f"{preset}.cfg").read_text()
+    text = (PRESETS / f"{recipe}.cfg").read_text()
     phases = re.search(r"^--phases=(.*)$", text, re.MULTILINE)
     return [
         f"--{phase}_epochs=0" for phase in (phases[1] if phases else "head,finetune").split(",")
@@ -65,12 +55,14 @@ def main() -> None:
             flush=True,
         )
         for recipe in arguments.recipes:
-            run(work, recipe, *no_epochs(recipe))
+            trained(work, recipe, work.scratch / f"{recipe}_decoded", *no_epochs(recipe))
             for seed in range(arguments.seeds):
-                seconds, processor, result = run(work, recipe, f"--seed={seed}")
+                folder = work.scratch / f"{recipe}_{seed}"
+                cost = trained(work, recipe, folder, f"--seed={seed}")
+                result = json.loads((folder / "result.json").read_text())
                 print(
-                    f"| `{recipe}` | {seed} | {seconds:.1f} | 1/{of_fit / seconds:.1f}"
-                    f" | {processor:.1f} | {result['validation']['accuracy']:.4f}"
+                    f"| `{recipe}` | {seed} | {cost.seconds:.1f} | 1/{of_fit / cost.seconds:.1f}"
+                    f" | {cost.processor:.1f} | {result['validation']['accuracy']:.4f}"
                     f" | {result['test']['accuracy']:.4f} |",
                     flush=True,
                 )
