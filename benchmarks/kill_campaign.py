@@ -139,7 +139,7 @@ class Campaign:
             last = now
         victim = process.pid
         if kill and process.poll() is None:
-            victim = self._random.choice([victim, *_children(victim)])
+            victim = self._random.choice([victim, *_other_workers(victim)])
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
         _, errors = process.communicate()
@@ -169,10 +169,12 @@ class Campaign:
         )
 
 
-def _children(pid: int) -> list[int]:
-    """The other workers that a process has started."""
+def _other_workers(chief: int) -> list[int]:
+    """Those that a process has started; it has other children, too, which draw."""
     try:
-        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = Path(f"/proc/{chief}/task/{chief}/children").read_text().split()
+        command = Path(f"/proc/{chief}/cmdline").read_bytes()
+        return [int(p) for p in children if Path(f"/proc/{p}/cmdline").read_bytes() == command]
     except OSError:
         return []
 
