@@ -1,11 +1,8 @@
 """The workers of a run on one machine: one starts the others, and they end with it."""
 
 import atexit
-import contextlib
 import os
 import signal
-import socket
-import time
 from collections.abc import Callable, Sequence
 
 from lib.config import setting
@@ -13,6 +10,7 @@ from lib.distribution.cluster import Cluster, from_environment
 from lib.errors import UserError
 from lib.system import progress
 from lib.system.children import Children, when_parent_ends
+from lib.system.sockets import free_addresses
 
 _LAUNCHED = "THAW_LAUNCHED"
 _GRACE = 2.0  # seconds in which a worker may say by itself why it ends
@@ -47,7 +45,7 @@ class Launcher:
         """
         cluster = from_environment()
         if count > 1 and cluster.count == 1:
-            cluster = free_ports(count)
+            cluster = Cluster(tuple(free_addresses(count)))
             self._launch(cluster, command, give_up)
         if count not in (1, cluster.count):
             raise UserError(
@@ -58,7 +56,8 @@ class Launcher:
         if cluster.count > 1:  # TensorFlow's own words on a lost worker are many
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         if os.environ.pop(_LAUNCHED, ""):
-            when_parent_ends(lambda: _end_with_launcher(give_up))
+            line = "the worker that started this one has ended"
+            when_parent_ends(lambda: give_up(line, 1), _GRACE / 2)
         elif not cluster.chief:
             progress.say(f"{cluster.name(cluster.index)}: the chief, {cluster.name(0)}, says more")
         if not cluster.chief:
@@ -81,25 +80,10 @@ class Launcher:
                 own["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
             variables[f"worker {index}"] = own
 
-        def ended(name: str, code: int) -> None:
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        def ended(name: str, how: str, code: int) -> None:
             stopped = code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
             give_up(f"{name} has ended ({how})", code if stopped else 1)
 
         self._others.start(command, variables, ended)
         if gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus[0]
-
-
-def free_ports(count: int) -> Cluster:
-    """Workers on this machine, this one the chief, at ports that are free."""
-    with contextlib.ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in free:
-            each.bind(("localhost", 0))
-        return Cluster(tuple(f"localhost:{each.getsockname()[1]}" for each in free))
-
-
-def _end_with_launcher(give_up: GiveUp) -> None:
-    time.sleep(_GRACE / 2)  # mostly, the exchange notices it first
-    give_up("the worker that started this one has ended", 1)

@@ -16,6 +16,10 @@ from lib.system import progress
 _PR_SET_PDEATHSIG = 1  # of Linux' <sys/prctl.h>
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
+# Told the name of a process, how it has ended in words, and its exit code, or a negative number
+# for a signal.
+Ended = Callable[[str, str, int], None]
+
 
 def end_with_parent(number: int) -> None:
     """Has the system send this process a signal when the one that started it ends, however.
@@ -29,15 +33,20 @@ def end_with_parent(number: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, number)
 
 
-def when_parent_ends(call: Callable[[], None]) -> None:
+def when_parent_ends(call: Callable[[], None], after: float) -> None:
     """Calls a function, on a thread, when the process that has this one among its `Children` ends.
 
-    It may say why this one ends, too: `end_with_parent` leaves no time for that.
+    Where that process tells its children to end, they can say so; where it is killed, they are too.
+
+    Args:
+        call: the function.
+        after: seconds in which this process may find a better reason to end.
     """
 
     def wait() -> None:
         while os.read(0, 1):
             pass
+        time.sleep(after)
         call()
 
     threading.Thread(target=wait, daemon=True).start()
@@ -47,8 +56,8 @@ class Children:
     """Processes with names, each line of which is said here on stderr as `[name] line`.
 
     Args:
-        grace: seconds that one has to end by itself, and those to say why the others end before one
-            that ended is taken for their reason.
+        grace: seconds that one has to end by itself, and after which one that has ended too early
+            is told of: this process may find out why by itself.
     """
 
     def __init__(self, grace: float):
@@ -61,15 +70,14 @@ class Children:
         self,
         command: Sequence[str],
         variables: Mapping[str, Mapping[str, str]],
-        ended: Callable[[str, int], None],
+        ended: Ended,
     ) -> None:
         """Starts them; on the main thread, whose end the system takes for that of the process.
 
         Args:
             command: of all.
             variables: of the environment, by the name of each.
-            ended: told, on a thread, the name of one that has ended before `end`, and how: its exit
-                code, or a negative number for a signal.
+            ended: told, on a thread, when one has ended before `end`.
         """
         for name, own in variables.items():
             self._processes[name] = subprocess.Popen(
@@ -92,13 +100,12 @@ class Children:
         for line in process.stdout:
             progress.say(f"[{name}] {line.rstrip()}", sys.stderr)
 
-    def _watch(
-        self, name: str, process: subprocess.Popen, ended: Callable[[str, int], None]
-    ) -> None:
+    def _watch(self, name: str, process: subprocess.Popen, ended: Ended) -> None:
         code = process.wait()
         time.sleep(self._grace)
         if not self._ending:
-            ended(name, code)
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            ended(name, how, code)
 
     def end(self, stay: float = 0.0) -> None:
         """Tells all to end, and kills those that do not in time.

@@ -23,8 +23,8 @@ class Listener:
         self.ended = []
         self.heard = threading.Event()
 
-    def __call__(self, name, code):
-        self.ended.append((name, code))
+    def __call__(self, *told):
+        self.ended.append(told)
         self.heard.set()
 
 
@@ -49,12 +49,13 @@ def state_of(pid):
 
 
 @pytest.mark.parametrize(
-    ("last", "code"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", -signal.SIGKILL)]
+    ("last", "how", "code"),
+    [("sys.exit(3)", "exit code 3", 3), ("os.kill(os.getpid(), 9)", "SIGKILL", -9)],
 )
-def test_who_ends_by_itself_is_named_with_how_and_what_it_said(capfd, last, code):
+def test_who_ends_by_itself_is_named_with_how_and_what_it_said(capfd, last, how, code):
     says = f"import os, sys; print(os.environ['NAME'], 'says', flush=True); {last}"
     children, listener = start(says, "one", grace=0.05)
-    assert listener.heard.wait(60) and listener.ended == [("one", code)]
+    assert listener.heard.wait(60) and listener.ended == [("one", how, code)]
     children.end()
     assert capfd.readouterr().err == "[one] one says\n"
 
