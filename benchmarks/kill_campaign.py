@@ -7,16 +7,19 @@ With several numbers of workers, each start takes one of them at random, and the
 the workers; the undisturbed run has one.
 
 Runs on the photographs of $CATS_AND_DOGS_DIR with the weights of $MOBILENET_V2_WEIGHTS where both
-are set, else on the drawn data set and weights. Prints a Markdown table of where the kills hit, and
-ends with exit code 1 if any run came to other weights, history, predictions or summaries than the
-undisturbed one.
+are set, else on the drawn data set and weights. Prints each finished run, and at the end, or when
+it is interrupted by Ctrl-C, a Markdown table of where the kills hit. Ends with exit code 1, and
+keeps the runs, if any came to other weights, history, predictions or summaries than the undisturbed
+one, or ended too early by itself.
 """
 
 import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -36,6 +39,7 @@ _RECIPE = (
     "--checkpoint_every=2",
 )
 _LOOK_EVERY = 0.005  # seconds
+_TOO_MANY = 10  # starts that failed by themselves
 
 _START, _END = "start-up", "test set, plots and result"
 
@@ -81,6 +85,7 @@ class Campaign:
         self.kills = Counter[str]()
         self.runs = self.starts = 0
         self.differences: list[str] = []
+        self.failures: list[str] = []
 
         program.finish(home / "warm")  # decodes the images
         began = monotonic()
@@ -96,10 +101,14 @@ class Campaign:
                 exhausted = sum(self.kills.values()) >= kills
                 if self._start(workdir, kill=not exhausted):
                     break
+                if len(self.failures) == _TOO_MANY:
+                    return
             self.runs += 1
             found = differences(Outcome.of(workdir), self._expected)
             self.differences += [f"{workdir.name}: {name}" for name in found]
-            print(f"{workdir.name}: {', '.join(found) or 'the same'}", flush=True)
+            hits = sum(self.kills.values())
+            said = ", ".join(found) or "the same"
+            print(f"{workdir.name}: {said} ({hits} of {kills} kills)", flush=True)
 
     def _start(self, workdir: Path, kill: bool) -> bool:
         """Starts the program, and perhaps kills it; whether it came to its end."""
@@ -108,6 +117,16 @@ class Campaign:
         trace.write_text("")
         workers = self._random.choice(self._workers)
         process = self._program.with_flags(f"--workers={workers}").launch(workdir, trace=trace)
+        try:
+            return self._hit(process, workdir, trace, workers, kill)
+        except KeyboardInterrupt:
+            process.kill()  # those that it has started end with it
+            process.communicate()
+            raise
+
+    def _hit(
+        self, process: subprocess.Popen, workdir: Path, trace: Path, workers: int, kill: bool
+    ) -> bool:
         # Half of the moments are counted from where training begins: most of a start is start-up.
         from_training = self._random.random() < 0.5
         left = self._random.uniform(0, self._seconds * (0.6 if from_training else 1))
@@ -120,7 +139,7 @@ class Campaign:
             last = now
         victim = process.pid
         if kill and process.poll() is None:
-            victim = self._random.choice([victim, *_children(victim)])
+            victim = self._random.choice([victim, *_other_workers(victim)])
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
         _, errors = process.communicate()
@@ -129,8 +148,9 @@ class Campaign:
             self.kills[place_of(trace.read_text().split()) + who] += 1
             return False
         if process.returncode != 0:
-            sys.exit(f"{workdir} ended with exit code {process.returncode}: {errors}")
-        return True
+            self.failures.append(f"{workdir.name}: exit code {process.returncode}: {errors}")
+            print(self.failures[-1], flush=True)
+        return process.returncode == 0
 
     def table(self) -> str:
         """Where the kills hit, as Markdown."""
@@ -142,16 +162,19 @@ class Campaign:
                 *lines,
                 f"| **all** | **{total}** |",
                 "",
-                f"{self.runs} runs, {self.starts} starts, {total} kills, {len(self.differences)}"
-                " differences in weights, history, predictions or summaries.",
+                f"{self.runs} runs, {self.starts} starts, {total} kills, {len(self.failures)}"
+                f" starts that ended too early by themselves, {len(self.differences)} differences"
+                " in weights, history, predictions or summaries.",
             ]
         )
 
 
-def _children(pid: int) -> list[int]:
-    """The other workers that a process has started."""
+def _other_workers(chief: int) -> list[int]:
+    """Those that a process has started; it has other children, too, which draw."""
     try:
-        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = Path(f"/proc/{chief}/task/{chief}/children").read_text().split()
+        command = Path(f"/proc/{chief}/cmdline").read_bytes()
+        return [int(p) for p in children if Path(f"/proc/{p}/cmdline").read_bytes() == command]
     except OSError:
         return []
 
@@ -174,16 +197,21 @@ def main() -> None:
         if dataset and weights
         else ("--dataset=drawn", "--weights=drawn", "--alpha=0.35")
     )
-    with tempfile.TemporaryDirectory() as home:
-        campaign = Campaign(
-            Program((*data, *_RECIPE, f"--slices={max(2, *workers)}"), Path(home, "cache")),
-            Path(home),
-            chosen.seed,
-            workers,
-        )
+    home = Path(tempfile.mkdtemp())
+    program = Program((*data, *_RECIPE, f"--slices={max(2, *workers)}"), home / "cache")
+    campaign = Campaign(program, home, chosen.seed, workers)
+    code = 0
+    try:
         campaign.run(chosen.kills)
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
     print(campaign.table())
-    sys.exit(1 if campaign.differences else 0)
+    if campaign.differences or campaign.failures:
+        print(f"The runs are kept in {home}")
+        code = 1
+    else:
+        shutil.rmtree(home)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.distribution import launch
 from lib.distribution.cluster import Cluster
+from lib.system.sockets import free_addresses
 
 _TRAIN = Path(__file__).parents[1] / "train.py"
 _FLAGS = (
@@ -65,7 +65,7 @@ FAULTS = (
 
 def happened(fault: Fault, home: Path) -> list[str]:
     """What became of each worker, as rows of the table."""
-    places = launch.free_ports(2).addresses
+    places = tuple(free_addresses(2))
     folder = Path(tempfile.mkdtemp(dir=home))
     processes, ended, said = {}, {}, {}
     for index in range(2):

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from statistics import median
 
 from lib.config import Config
-from lib.distribution import launch
 from lib.distribution.cluster import Cluster, from_environment
 from lib.system.progress import bar
+from lib.system.sockets import free_addresses
 
 REPEATS = 15
 GIGABIT = 1e9 / 8  # bytes per second
@@ -91,7 +91,7 @@ def measured(config: Config, cluster: Cluster) -> dict[str, float]:
 
 def of_workers(count: int, slices: int) -> dict[str, float]:
     """What the chief of some workers measures, each in a process of its own."""
-    cluster = launch.free_ports(count)
+    cluster = Cluster(tuple(free_addresses(count)))
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "benchmarks.workers", "--slices", str(slices), "--one"],

@@ -1,1 +1,1 @@
-"""How a step is shared: slices of its batch, computed by any number of threads and workers."""
+"""The workers that train a run together: who they are, how they meet, and the one exchange."""

@@ -1,20 +1,16 @@
 """The workers of a run on one machine: one starts the others, and they end with it."""
 
 import atexit
-import contextlib
 import os
 import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 
 from lib.config import setting
 from lib.distribution.cluster import Cluster, from_environment
 from lib.errors import UserError
 from lib.system import progress
+from lib.system.children import Children, when_parent_ends
+from lib.system.sockets import free_addresses
 
 _LAUNCHED = "THAW_LAUNCHED"
 _GRACE = 2.0  # seconds in which a worker may say by itself why it ends
@@ -32,8 +28,7 @@ class Launcher:
 
     def __init__(self):
         self.count = 1
-        self._children: list[subprocess.Popen] = []
-        self._ending = False
+        self._others = Children(_GRACE)
 
     def join(self, count: int, command: Sequence[str], give_up: GiveUp) -> Cluster:
         """Finds the workers that a cluster manager has started, or starts them on this machine.
@@ -50,7 +45,7 @@ class Launcher:
         """
         cluster = from_environment()
         if count > 1 and cluster.count == 1:
-            cluster = free_ports(count)
+            cluster = Cluster(tuple(free_addresses(count)))
             self._launch(cluster, command, give_up)
         if count not in (1, cluster.count):
             raise UserError(
@@ -61,7 +56,8 @@ class Launcher:
         if cluster.count > 1:  # TensorFlow's own words on a lost worker are many
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         if os.environ.pop(_LAUNCHED, ""):
-            threading.Thread(target=_end_with_launcher, args=(give_up,), daemon=True).start()
+            line = "the worker that started this one has ended"
+            when_parent_ends(lambda: give_up(line, 1), _GRACE / 2)
         elif not cluster.chief:
             progress.say(f"{cluster.name(cluster.index)}: the chief, {cluster.name(0)}, says more")
         if not cluster.chief:
@@ -70,70 +66,24 @@ class Launcher:
 
     def end(self) -> None:
         """Waits for the others to end, and kills those that do not in time."""
-        self._ending = True
-        if self.count > 1:
-            time.sleep(_GRACE / 2)  # the others fetch from here what was exchanged last
-        ends = time.monotonic() + _GRACE
-        for child in self._children:
-            with contextlib.suppress(OSError):
-                child.stdin.close()
-        for child in self._children:
-            try:
-                child.wait(max(0.0, ends - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        if self._children:
-            time.sleep(0.05)  # what they said last is passed on
+        # Any others fetch from here what was exchanged last.
+        self._others.end(stay=_GRACE / 2 if self.count > 1 else 0.0)
 
     def _launch(self, cluster: Cluster, command: Sequence[str], give_up: GiveUp) -> None:
         """Starts the others; of a machine's GPUs, each gets one."""
         atexit.register(self.end)
         gpus = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+        variables = {}
         for index in range(1, cluster.count):
-            variables = {"TF_CONFIG": Cluster(cluster.addresses, index).tf_config(), _LAUNCHED: "1"}
+            own = {"TF_CONFIG": Cluster(cluster.addresses, index).tf_config(), _LAUNCHED: "1"}
             if gpus:
-                variables["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
-            child = subprocess.Popen(
-                command,
-                env=os.environ | variables,
-                stdin=subprocess.PIPE,  # nothing is written: its end tells that this process ended
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
-            self._children.append(child)
-            for work in (self._forward, self._watch):
-                arguments = (child, f"worker {index}", give_up)
-                threading.Thread(target=work, args=arguments, daemon=True).start()
-        if gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[0]
+                own["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+            variables[f"worker {index}"] = own
 
-    def _forward(self, child: subprocess.Popen, name: str, _: GiveUp) -> None:
-        for line in child.stdout:
-            progress.say(f"[{name}] {line.rstrip()}", sys.stderr)
-
-    def _watch(self, child: subprocess.Popen, name: str, give_up: GiveUp) -> None:
-        code = child.wait()
-        time.sleep(_GRACE)  # mostly, the exchange notices it first
-        if not self._ending:
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        def ended(name: str, how: str, code: int) -> None:
             stopped = code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
             give_up(f"{name} has ended ({how})", code if stopped else 1)
 
-
-def free_ports(count: int) -> Cluster:
-    """Workers on this machine, this one the chief, at ports that are free."""
-    with contextlib.ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in free:
-            each.bind(("localhost", 0))
-        return Cluster(tuple(f"localhost:{each.getsockname()[1]}" for each in free))
-
-
-def _end_with_launcher(give_up: GiveUp) -> None:
-    while os.read(0, 1):
-        pass
-    time.sleep(_GRACE / 2)
-    give_up("the worker that started this one has ended", 1)
+        self._others.start(command, variables, ended)
+        if gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[0]

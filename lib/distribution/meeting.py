@@ -6,7 +6,7 @@ and answers with what it knows of the run, or with what is wrong.
 
 import contextlib
 import json
-import socket
+import os
 import time
 from collections.abc import Mapping
 from typing import IO, Any
@@ -14,6 +14,7 @@ from typing import IO, Any
 from lib.distribution.cluster import ALONE, Cluster
 from lib.errors import UserError
 from lib.system.progress import say
+from lib.system.sockets import call, listen
 
 _SAY_AFTER = 5.0  # seconds of waiting
 
@@ -32,18 +33,13 @@ class Meeting:
         self.cluster = cluster
         if cluster.count == 1:
             return
-        self._port = int(cluster.addresses[cluster.index].rpartition(":")[2])
-        self._server = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else 2)
-        if self._server.family == socket.AF_INET6:
-            self._server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._server.bind(("", self._port))
-            self._server.listen(cluster.count)  # also where nobody will come: so it is free
+        port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+        try:  # also where nobody will come: so it is free
+            self._server = listen(port, cluster.count)
         except OSError as error:
             raise UserError(
-                f"port {self._port} of {cluster.name(cluster.index)} is taken ({error.strerror}):"
-                " end what uses it, or give another address"
+                f"port {port} of {cluster.name(cluster.index)} is taken"
+                f" ({os.strerror(error.errno)}): end what uses it, or give another address"
             ) from None
         if not cluster.chief:
             self._server.close()
@@ -107,7 +103,14 @@ class Meeting:
     def _tell(self, facts: dict[str, Any], seconds: float) -> Any:
         chief = self.cluster.addresses[0]
         told = json.dumps({"index": self.cluster.index, "facts": facts})
-        with self._called(seconds) as link, link.makefile("rw") as file:
+        try:
+            link = call(chief, seconds)
+        except OSError as error:
+            raise UserError(
+                f"the chief at {chief} cannot be reached ({error.strerror or error}): start it, or"
+                " correct its address"
+            ) from None
+        with link, link.makefile("rw") as file:
             try:
                 print(told, file=file, flush=True)
                 answer = json.loads(file.readline())  # until the chief answers, or ends
@@ -116,25 +119,6 @@ class Meeting:
         if answer["error"]:
             raise UserError(answer["error"])
         return answer["known"]
-
-    def _called(self, seconds: float) -> socket.socket:
-        """A connection to the chief."""
-        chief = self.cluster.addresses[0]
-        host, _, port = chief.rpartition(":")
-        ends = time.monotonic() + seconds
-        while True:
-            try:
-                link = socket.create_connection((host.strip("[]"), int(port)), timeout=2)
-            except OSError as error:
-                if time.monotonic() > ends:
-                    raise UserError(
-                        f"the chief at {chief} cannot be reached ({error.strerror or error}): start"
-                        " it, or correct its address"
-                    ) from None
-                time.sleep(0.2)
-            else:
-                link.settimeout(None)
-                return link
 
 
 def _difference(name: str, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:

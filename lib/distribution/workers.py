@@ -6,8 +6,8 @@ same update to the same numbers, so Keras never sees the strategy.
 
 import contextlib
 import hashlib
-import io
 import os
+import pickle
 import re
 import threading
 import time
@@ -56,7 +56,6 @@ class Workers:
         self.index, self.count, self.chief = cluster.index, cluster.count, cluster.chief
         self._cluster = cluster
         self._requested, self._agreed, self._give_up = requested, agreed, give_up
-        self._deadline = float("inf")
         self._longest = 0.0  # of the bounded waits so far
         self._in_step = False
         if self.count > 1:
@@ -64,30 +63,28 @@ class Workers:
 
     def _connect(self) -> None:
         os.environ["TF_CONFIG"] = self._cluster.tf_config()
+        job = coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=self.count)
         # The strategy leaves alone what is configured already.
         context.context().configure_coordination_service(
             service_type="standalone",
             service_leader="/job:worker/replica:0/task:0",
             heartbeat_timeout_in_ms=int(1000 * _HEARTBEAT),
             cluster_register_timeout_in_ms=int(1000 * _JOINING),
-            coordinated_jobs=[
-                coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=self.count)
-            ],
+            coordinated_jobs=[job],
         )
         try:
-            self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (RuntimeError, tf.errors.OpError) as error:
             raise UserError(f"TensorFlow cannot join the workers: {reason(error)}") from error
-        threading.Thread(target=self._watch, daemon=True).start()
         replica = tf.distribute.get_replica_context
-        # Without `identity`: "destinations can not be empty".
-        self._all_gather = self._exchange(lambda row: replica().all_gather(tf.identity(row), 0))
-        self._all_reduce = self._exchange(lambda row: replica().all_reduce("SUM", tf.identity(row)))
 
-    def _exchange(self, function: Callable) -> Callable:
-        signature = [tf.TensorSpec((1, None))]
-        run = lambda row: self._strategy.run(function, (row,))  # noqa: E731
-        return tf.function(run, signature, autograph=False)
+        def exchange(function: Callable[[tf.Tensor], tf.Tensor]) -> tf.types.experimental.Callable:
+            # Without `identity`: "destinations can not be empty".
+            run = lambda row: strategy.run(lambda row: function(tf.identity(row)), (row,))  # noqa: E731
+            return tf.function(run, [tf.TensorSpec((1, None))], autograph=False)
+
+        self._all_gather = exchange(lambda row: replica().all_gather(row, axis=0))
+        self._all_reduce = exchange(lambda row: replica().all_reduce("SUM", row))
 
     @contextlib.contextmanager
     def in_step(self) -> Iterator[None]:
@@ -134,27 +131,26 @@ class Workers:
         """The chief's bytes, on every worker; what the others give does not matter."""
         if self.count == 1:
             return content
-        # As bits of float32, which every kind of exchange takes, on a GPU too.
-        length = np.array([len(content)], np.int64).view(np.float32)
-        length = int(self.gather(tf.constant(length), bounded=False)[0].numpy().view(np.int64)[0])
+        length = self._gather_bytes(len(content).to_bytes(8, "little"))[0]
+        length = int.from_bytes(length, "little")
         padded = (content if self.chief else b"").ljust(length + -length % 4, b"\0")
-        rows = self.gather(tf.constant(np.frombuffer(padded, np.float32)), bounded=False)
-        return rows[0].numpy().tobytes()[:length]
+        return self._gather_bytes(padded)[0][:length]
+
+    def _gather_bytes(self, content: bytes) -> list[bytes]:
+        """What every worker has, of the same length on all, which four divides."""
+        # As bits of float32, which every kind of exchange takes, on a GPU too.
+        row = tf.constant(np.frombuffer(content, np.float32))
+        return [each.tobytes() for each in self.gather(row, bounded=False).numpy()]
 
     def assign_from_chief(self, variables: Sequence[Any]) -> None:
         """Gives variables the values that the chief's have."""
         if self.count == 1:
             return
-        packed = io.BytesIO()
-        values = [np.asarray(each.numpy()) for each in variables]
-        texts = [value.dtype == object for value in values]
-        # NumPy would write texts as Python objects.
-        pairs = zip(values, texts, strict=True)
-        np.savez(packed, *(np.frombuffer(v.item(), np.uint8) if text else v for v, text in pairs))
-        with np.load(io.BytesIO(self.from_chief(packed.getvalue()))) as found:
-            for i, (variable, text) in enumerate(zip(variables, texts, strict=True)):
-                value = found[f"arr_{i}"]
-                variable.assign(value.tobytes() if text else value)
+        values = [each.numpy() for each in variables] if self.chief else []
+        # Who can send other bytes than the chief's can have TensorFlow do anything by itself.
+        values = pickle.loads(self.from_chief(pickle.dumps(values)))
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
         """Makes sure that something is the same for all workers.
@@ -165,23 +161,24 @@ class Workers:
         Raises:
             UserError: it is not.
         """
-        if self.count == 1:
-            return
-        digests = b"".join(hashlib.sha256(repr(each).encode()).digest() for each in facts.values())
-        row = tf.constant(np.frombuffer(digests, np.uint8).astype(np.float32))
-        rows = self.gather(row, bounded=False).numpy().reshape(self.count, len(facts), -1)
-        for worker, fact in np.argwhere((rows != rows[0]).any(axis=2)):
-            raise UserError(
-                f"{self._cluster.name(worker)} has other {list(facts)[fact]} than the chief"
-                f" ({self._cluster.addresses[0]}): they must be the same to the last bit"
-            )
+        for name, fact in facts.items() if self.count > 1 else ():
+            digests = self._gather_bytes(hashlib.sha256(repr(fact).encode()).digest())
+            for worker, digest in enumerate(digests):
+                if digest != digests[0]:
+                    raise UserError(
+                        f"{self._cluster.name(worker)} has other {name} than the chief"
+                        f" ({self._cluster.addresses[0]}): they must be the same to the last bit"
+                    )
 
     @contextlib.contextmanager
     def _watched(self, bounded: bool = True) -> Iterator[None]:
         """Names who is lost in an exchange, and bounds it in time where all are in step."""
         bounded, began = bounded and self._in_step, time.monotonic()
+        line = f"another worker does not answer; {_GOES_ON}"
+        late = threading.Timer(max(_PATIENCE, 10 * self._longest), self._give_up, [line])
+        late.daemon = True
         if bounded:
-            self._deadline = began + max(_PATIENCE, 10 * self._longest)
+            late.start()
         try:
             yield
         except tf.errors.OpError as error:
@@ -189,15 +186,9 @@ class Workers:
             name = self._cluster.name(int(lost[1])) if lost else "another worker"
             raise UserError(f"{name} has ended or cannot be reached; {_GOES_ON}") from error
         finally:
-            self._deadline = float("inf")
+            late.cancel()
         if bounded:
             self._longest = max(self._longest, time.monotonic() - began)
-
-    def _watch(self) -> None:
-        """Ends this process when a worker is alive and does not come to the exchange."""
-        while time.monotonic() < self._deadline:
-            time.sleep(0.25)
-        self._give_up(f"another worker does not answer; {_GOES_ON}")
 
 
 # A process that trains by itself.

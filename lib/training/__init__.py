@@ -1,1 +1,1 @@
-"""The loop: phases, optimizers, steps, state and checkpoints."""
+"""The loop: phases, steps of sliced batches, optimizers, state and checkpoints."""

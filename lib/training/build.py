@@ -12,13 +12,13 @@ import tensorflow as tf
 from lib.config import Config, Phase
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset, Subset
-from lib.distribution import slices
 from lib.distribution.workers import SINGLE, Workers
 from lib.model.engine import cut
 from lib.model.freezing import first_trained, freeze, variable_blocks
 from lib.model.network import Network, weights_sha256
 from lib.runs.checkpoints import CachedCheckpoint, Checkpoints, load_checkpoint
 from lib.runs.folder import of_another_version
+from lib.training import slices
 from lib.training.averages import Averages
 from lib.training.clock import Clock
 from lib.training.exchange import Gather, make_gather

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from lib.distribution.slices import tree_sum
 from lib.distribution.workers import Workers
 from lib.training.gradients import Gradients
 from lib.training.learner import Learner
 from lib.training.slice_step import Computed, gradients_of
+from lib.training.slices import tree_sum
 
 # What this worker's slices have come to, and the images of the whole batch, to what that has.
 Gather = Callable[[Computed, int], Computed]

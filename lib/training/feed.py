@@ -10,11 +10,11 @@ from lib.data.augmentation import Augmentation
 from lib.data.dataset import Subset
 from lib.data.examples import Examples, one_hot_targets, target_columns
 from lib.data.order import batch_positions, steps_per_epoch
-from lib.distribution.slices import Slices
 from lib.distribution.workers import SINGLE, Workers
 from lib.model.engine import Engine
 from lib.system.prefetching import begun, prefetched
 from lib.system.progress import bar
+from lib.training.slices import Slices
 
 
 class Batch(NamedTuple):

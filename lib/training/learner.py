@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import keras
 
-from lib.distribution.slices import WHOLE, Slices
 from lib.model.engine import Engine
 from lib.model.network import Network
 from lib.training.averages import Averages
 from lib.training.losses import Loss
 from lib.training.optimizers import Rate
+from lib.training.slices import WHOLE, Slices
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,6 @@ from lib.config import Config
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Dataset
 from lib.data.order import batch_positions, steps_per_epoch
-from lib.distribution.slices import cut
 from lib.distribution.workers import Workers
 from lib.model import architecture
 from lib.model.network import Network
@@ -27,6 +26,7 @@ from lib.system.atomic import remove_leftovers
 from lib.system.progress import say
 from lib.training.feed import augmented
 from lib.training.parts import Parts
+from lib.training.slices import cut
 from lib.training.stopping import StopRequest
 
 _SHOWN = 9  # training images in the plot

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lib.distribution.slices import tree_sum
 from lib.model.folding import Weights
 from lib.randomness import uniform
 from lib.system.exact_sums import require_exact_sums
@@ -15,6 +14,7 @@ from lib.system.runtime import threads
 from lib.training.feed import Batch
 from lib.training.gradients import Gradients, differentiated
 from lib.training.learner import Learner
+from lib.training.slices import tree_sum
 
 _INDEX = tf.TensorSpec((), tf.int32)
 

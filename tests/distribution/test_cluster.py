@@ -3,7 +3,7 @@ import json
 import pytest
 
 from lib.config import Config, require_workers
-from lib.distribution.cluster import ALONE, Cluster, expanded_hosts, from_environment
+from lib.distribution.cluster import ALONE, Cluster, from_environment
 from lib.errors import UserError
 
 
@@ -36,27 +36,14 @@ def test_workers_are_told_to_tensorflow_in_their_order():
         ("[]", "cannot be read"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', "read"),
         ('{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker", "index": 0}}', "'b'"),
-        ('{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {}}', "."),
+        ('{"cluster": {"worker": ["a:1", "b:70000"]}, "task": {}}', "the address 'b:70000'"),
+        ('{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {}}', "a job 'ps'"),
     ],
 )
 def test_a_variable_that_cannot_be_read_is_one_line(text, message):
     with pytest.raises(UserError, match=message) as caught:
         from_environment({"TF_CONFIG": text})
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "hosts"),
-    [
-        ("a", ["a"]),
-        ("a,b-c.d", ["a", "b-c.d"]),
-        ("n[2,10-12],gpu1", ["n2", "n10", "n11", "n12", "gpu1"]),
-        ("n[08-10]", ["n08", "n09", "n10"]),
-        ("r[1-2]n[1-2]x", ["r1n1x", "r1n2x", "r2n1x", "r2n2x"]),
-    ],
-)
-def test_the_hosts_of_slurm_are_expanded_in_its_order(text, hosts):
-    assert expanded_hosts(text) == hosts
 
 
 def test_the_tasks_of_a_step_of_slurm_are_the_workers():
@@ -72,6 +59,10 @@ def test_the_tasks_of_a_step_of_slurm_are_the_workers():
     ports = [20007, 20008, 20007, 20008, 20007]
     assert found.addresses == tuple(f"{h}:{p}" for h, p in zip(hosts, ports, strict=True))
     assert found.index == 3
+    strange = ({"SLURM_STEP_NODELIST": "n[a-b]"}, {"SLURM_STEP_TASKS_PER_NODE": "2 each"})
+    for each in (*strange, {"SLURM_STEP_NODELIST": "too,many,of,them"}, {"SLURM_JOB_ID": ""}):
+        with pytest.raises(UserError, match="the variables of SLURM cannot be read"):
+            from_environment(variables | each)
     del variables["SLURM_STEP_NODELIST"]
     with pytest.raises(UserError, match="SLURM"):
         from_environment(variables)

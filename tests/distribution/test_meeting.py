@@ -7,26 +7,17 @@ import pytest
 from lib.distribution.cluster import Cluster
 from lib.distribution.meeting import Meeting
 from lib.errors import UserError
-
-
-def addresses(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    found = tuple(f"localhost:{each.getsockname()[1]}" for each in sockets)
-    for each in sockets:
-        each.close()
-    return found
+from lib.system.sockets import free_addresses
 
 
 def meet(all_facts, seconds=10.0, known=("known",)):
     """What each worker comes to: what the chief knows, or an error."""
-    places = addresses(len(all_facts))
+    places = free_addresses(len(all_facts))
     results = {}
 
     def come(index, facts):
         try:
-            meeting = Meeting(Cluster(places, index))
+            meeting = Meeting(Cluster(tuple(places), index))
             results[index] = meeting.hold(facts, known[0], seconds)
         except UserError as error:
             results[index] = str(error)
@@ -68,13 +59,13 @@ def test_without_a_chief_the_others_say_so():
 
 
 def test_a_chief_that_ends_before_all_have_come_ends_the_waiting():
-    places = addresses(3)
-    meeting = Meeting(Cluster(places, 0))
+    places = free_addresses(3)
+    meeting = Meeting(Cluster(tuple(places), 0))
     caught = []
 
     def come():
         with pytest.raises(UserError) as error:
-            Meeting(Cluster(places, 1)).hold({}, None, 60.0)
+            Meeting(Cluster(tuple(places), 1)).hold({}, None, 60.0)
         caught.append(str(error.value))
 
     thread = threading.Thread(target=come)
@@ -87,20 +78,20 @@ def test_a_chief_that_ends_before_all_have_come_ends_the_waiting():
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_port_that_is_taken_is_said_at_once(index):
-    places = addresses(2)
+    places = free_addresses(2)
     with socket.socket() as other:
         other.bind(("", int(places[index].rpartition(":")[2])))
         other.listen()
         with pytest.raises(UserError, match=rf"port \d+ of worker {index} .* is taken"):
-            Meeting(Cluster(places, index))
+            Meeting(Cluster(tuple(places), index))
 
 
 def test_who_is_no_worker_does_not_disturb():
-    places = addresses(2)
+    places = free_addresses(2)
     results = {}
 
     def come(index):
-        results[index] = Meeting(Cluster(places, index)).hold({}, 1, 10.0)
+        results[index] = Meeting(Cluster(tuple(places), index)).hold({}, 1, 10.0)
 
     chief = threading.Thread(target=come, args=(0,))
     chief.start()

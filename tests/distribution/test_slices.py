@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.config import Config, require_slices
-from lib.distribution.slices import cut, tree_sum
 from lib.errors import UserError
 from lib.training.feed import Batch
 from lib.training.slice_step import make_slice_step, trace_slice
+from lib.training.slices import cut, tree_sum
 from tests.training.test_steps import BATCH, THAWED, batch, learner_of
 
 powers = st.integers(0, 4).map(lambda exponent: 2**exponent)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from lib.distribution.cluster import Cluster
+from lib.system.sockets import free_addresses
 from tests.faults.program import TRAIN, Outcome, differences
 
 # 22 images in batches of 8: of the last one's four slices, one has no image.
@@ -65,10 +65,7 @@ class Program:
 
     def pair(self, folder, fault="", others="", flags=()):
         """Two workers as a cluster manager starts them, each with a fault of its own."""
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("localhost", 0))
-            two.bind(("localhost", 0))
-            places = tuple(f"localhost:{each.getsockname()[1]}" for each in (one, two))
+        places = tuple(free_addresses(2))
         return [
             self.start(folder, *more, fault=each, TF_CONFIG=Cluster(places, index).tf_config())
             for index, (each, more) in enumerate([(fault, ()), (others, flags)])
@@ -157,22 +154,29 @@ def test_a_worker_with_other_flags_is_named_before_training(program, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_killing_the_process_that_started_the_others_leaves_none_behind(program, tmp_path):
+def test_killing_the_process_that_started_the_others_leaves_not_even_a_frozen_one(
+    program, tmp_path
+):
     process = program.start(tmp_path / "run", "--workers=2")
     deadline = time.monotonic() + 200
     while not (tmp_path / "run" / "config.json").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    children = children_of(process.pid)
+    others = others_of(process.pid)
+    for other in others:
+        os.kill(other, signal.SIGSTOP)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     ends = time.monotonic() + 30
-    while any(map(alive, children)) and time.monotonic() < ends:
+    while any(map(alive, others)) and time.monotonic() < ends:
         time.sleep(0.1)
-    assert children and not any(map(alive, children))
+    assert others and not any(map(alive, others))
 
 
-def children_of(pid):
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def others_of(pid):
+    """The workers that a process has started; another child of its own draws figures."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = {int(each): Path(f"/proc/{each}/cmdline").read_bytes() for each in children}
+    return [each for each, command in found.items() if TRAIN.name.encode() in command]
 
 
 def state_of(pid):

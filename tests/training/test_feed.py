@@ -9,9 +9,9 @@ from lib.data import geometry
 from lib.data.augmentation import Augmentation
 from lib.data.dataset import Subset
 from lib.data.order import batch_positions
-from lib.distribution.slices import cut
 from lib.model.engine import Engine
 from lib.training.feed import EvaluationFeed, TrainingFeed, filled_up
+from lib.training.slices import cut
 
 COUNT, BATCH, SIZE = 11, 4, 8
 STEPS = 3  # an epoch

@@ -1,0 +1,55 @@
+"""Connections by TCP: listening to all that may call, and calling one that may not listen yet."""
+
+import contextlib
+import socket
+import time
+
+_AGAIN = 0.2  # seconds
+
+
+def free_addresses(count: int) -> list[str]:
+    """Addresses on this machine, as host:port, at which nothing listens."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
+
+
+def listen(port: int, calls: int) -> socket.socket:
+    """Listens on all addresses of this machine, of both versions of the protocol if it has both.
+
+    Args:
+        port: at which.
+        calls: how many may come before the first is accepted.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    return socket.create_server(("", port), family=family, backlog=calls, dualstack_ipv6=both)
+
+
+def call(address: str, seconds: float) -> socket.socket:
+    """A connection to who listens at an address.
+
+    Args:
+        address: host:port; the host may be in brackets.
+        seconds: for which it is tried again.
+
+    Raises:
+        OSError: nobody listens by then.
+    """
+    host, _, port = address.rpartition(":")
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            connection = socket.create_connection((host.strip("[]"), int(port)), timeout=2)
+        except OSError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(_AGAIN)
+        else:
+            connection.settimeout(None)
+            return connection
