@@ -244,9 +244,10 @@ def _parser() -> command_line.Parser:
     )
     parser.add_argument(
         "--objective",
-        default="validation_accuracy",
+        default=Plan.objective,
         choices=tuple(OBJECTIVES),
-        help="what runs are rated by, after their last epoch (default: validation_accuracy)",
+        help="what runs are rated by, and trials chosen and given up: that of a run's best epoch,"
+        f" the one of the lowest validation loss (default: {Plan.objective})",
     )
     parser.add_argument(
         "--jobs", type=_count, default=0, metavar="N", help="runs side by side (default: 1)"

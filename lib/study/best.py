@@ -14,10 +14,7 @@ BEST = "best.cfg"
 
 def best_run(plan: Plan, point: Point) -> Outcome | None:
     """Of the runs of the best point, the one that is rated best, of equals the first."""
-    sign = 1 if plan.larger_is_better else -1
-    return max(
-        point.finished, key=lambda each: sign * (each.figure(plan.objective) or 0.0), default=None
-    )
+    return plan.best(point.finished, lambda each: each.figure(plan.objective))
 
 
 def write_best(plan: Plan, study: Path, point: Point) -> Path | None:
@@ -46,8 +43,8 @@ def flag_file(plan: Plan, best: Outcome) -> str:
     run = run_folder.require_saved(best.run.folder)
     flags, config = run.flags, run.config
     lines = [
-        f"# {best.run.name}: {plan.objective.replace('_', ' ')} {best.figure(plan.objective):.6g}."
-        " This file alone gives it again:",
+        f"# {best.run.name}, {plan.rule}: {best.figure(plan.objective):.6g}",
+        "# This file alone gives it again:",
         f"# weights sha256 {best.result['weights_sha256']}",
     ]
     left_out = {"workdir", "plugin"}

@@ -11,9 +11,8 @@ from lib.reporting.web import page, safe, section, table
 from lib.runs.history import phase_starts
 from lib.study.best import BEST
 from lib.study.plan import Plan
-from lib.study.results import TRIALS, Outcome, Point, best_of, held_back, leaks, pooled
+from lib.study.results import TRIALS, Outcome, Point, best_of, leaks, mean_figure, pooled
 from lib.study.space import Choice, Range, parse
-from lib.study.statistics import mean_of
 from lib.study.table import (
     difference_rows,
     interval,
@@ -69,8 +68,8 @@ def html(
     if best and best.finished:
         title = "Results of the best" if plan.space else "Results"
         note = _soft(
-            "Of the validation set after the last epoch; of the test set with the weights that the"
-            " run chose"
+            "Of each run's best epoch, that of the lowest validation loss, on the validation images"
+            " that chose it and on the test images"
         )
         sections.append(section(title, note + _of(summary_rows(plan, best))))
     if rows := difference_rows(plan, points):
@@ -85,9 +84,11 @@ def html(
         sections.append(section("By each flag", _slices(plan, points)))
         if importances:
             sections.append(section("Importance", _importances(importances)))
-        sections.append(section("Trials", _of(point_rows(plan, points))))
+        note = _soft(f"Trials are {plan.rule}")
+        sections.append(section("Trials", note + _of(point_rows(plan, points))))
     else:
-        sections.append(section("Runs", "".join(_of(run_rows(point)) for point in points)))
+        note = _soft(f"Runs are {plan.rule}")
+        sections.append(section("Runs", note + _of(run_rows(points[0]))))
     sections.append(section("What was run", _run(plan, study)))
     return page(study.name, sections, _STYLE.read_text())
 
@@ -110,24 +111,23 @@ def _what(plan: Plan, points: Sequence[Point]) -> str:
 def _lead(plan: Plan, points: Sequence[Point], best: Point | None) -> str:
     """The result in one sentence."""
     point = best if plan.space else points[0]
-    if point is None or not (point.ratings or point.finished):
+    found = point and mean_figure(plan, point, "validation_accuracy")
+    if not found:
         return "<p>No run is finished yet.</p>"
-    values = point.ratings or point.figures(plan.objective)
-    found = mean_of(values, held_back(plan))
-    title = plan.objective.replace("_", " ")
-    whole = pooled(plan, point) if plan.objective == "validation_accuracy" else {}
+    whole = pooled(plan, point)
     if len(whole) == 1:
         (each,) = whole.values()
         text = (
             f"<strong>{each.accuracy * 100:.1f} %</strong> of {each.count:,} images right, each"
-            f" validated once, by a network that was not trained on it (95 % interval"
-            f" {each.interval[0] * 100:.1f} to {each.interval[1] * 100:.1f} %)"
+            f" validated once, by a network that was not trained on it, in its best epoch (95 %"
+            f" interval {each.interval[0] * 100:.1f} to {each.interval[1] * 100:.1f} %)"
         )
     else:
         between = f", 95 % interval {interval(found.interval)}" if found.interval else ""
         spread = f" (standard deviation {number(found.deviation)}{between})" if between else ""
-        of = f"mean {title} of {found.count} runs" if found.count > 1 else title
-        text = f"<strong>{number(found.mean)}</strong> {of}{spread}"
+        of = "mean validation accuracy of" if found.count > 1 else "validation accuracy of"
+        runs = f"{found.count} runs" if found.count > 1 else "a run"
+        text = f"<strong>{number(found.mean)}</strong> {of} {runs}{spread}"
     if not plan.space:
         return f'<p class="lead">{text}</p>'
     rated = sum(point.rating is not None for point in points)
@@ -135,7 +135,11 @@ def _lead(plan: Plan, points: Sequence[Point], best: Point | None) -> str:
         f"The best of {rated} by the very images that it is the best of: on others expect less, and"
         " measure it on images that chose nothing"
     )
-    which = f"<p>{safe(point.name)}: <code>{safe(point.label)}</code></p>"
+    title = plan.objective.replace("_", " ")
+    which = (
+        f"<p>{safe(point.name)}: <code>{safe(point.label)}</code>, {title}"
+        f" {number(point.rating)}</p>"
+    )
     return f'<p class="lead">{text}</p>{which}{luck}'
 
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lib.config import HOUSEKEEPING, PHASE_FLAGS, setting, written
 from lib.errors import UserError
@@ -14,10 +14,10 @@ from lib.system.files import read_json, write_json
 from lib.system.runtime import provenance
 
 STUDY = "study.json"
-OBJECTIVES = {  # what a run is rated by, always on the validation set, and whether more is better
-    "validation_accuracy": True,
-    "validation_loss": False,
-}
+# What a run can be rated by, and whether more of it is better. It is always that of the run's best
+# epoch (`lib.runs.early_stopping.best_epoch`), whose weights the run keeps and is tested with.
+OBJECTIVES = {"validation_loss": False, "validation_accuracy": True}
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Plan:
     folds: int = 0
     space: str = ""
     trials: int = 0
-    objective: str = "validation_accuracy"
+    objective: str = "validation_loss"
     prune: bool = True
     share: bool = True
     jobs: int = 1
@@ -58,6 +58,20 @@ class Plan:
     def larger_is_better(self) -> bool:
         """Whether more of the objective is better."""
         return OBJECTIVES[self.objective]
+
+    @property
+    def rule(self) -> str:
+        """What runs are rated by, in words."""
+        title = self.objective.replace("_", " ")
+        return (
+            f"rated by the {title} of the best epoch, which is that of the lowest validation loss"
+        )
+
+    def best(self, candidates: Iterable[_T], rating: Callable[[_T], float | None]) -> _T | None:
+        """The candidate that is rated best, of equals the first; None where none is rated."""
+        sign = 1 if self.larger_is_better else -1
+        rated = [(sign * value, each) for each in candidates if (value := rating(each)) is not None]
+        return max(rated, key=lambda pair: pair[0], default=(0.0, None))[1]
 
     @property
     def members(self) -> list["Member"]:

@@ -2,7 +2,7 @@
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from lib.study.space import grid, parse
 from lib.study.statistics import Difference, Mean, mean_of, paired_difference
 from lib.system.files import read_json
 
-# What runs are compared by: title, place in result.json.
+# What runs are compared by, all of it of the weights of their best epoch: title, place in
+# result.json.
 FIGURES = {
-    "validation_accuracy": ("validation accuracy", ("validation", "accuracy")),
-    "validation_loss": ("validation loss", ("validation", "loss")),
+    "validation_loss": ("validation loss", ("best", "validation", "loss")),
+    "validation_accuracy": ("validation accuracy", ("best", "validation", "accuracy")),
     "test_accuracy": ("test accuracy", ("test", "accuracy")),
     "test_loss": ("test loss", ("test", "loss")),
 }
@@ -101,7 +102,7 @@ class Point:
         pruned_at: after which epoch or run it was given up, in words.
         error: with which it failed.
         rating: the mean of the objective over its runs; None where they are not all finished.
-        ratings: of each of them, which may be on another machine.
+        known: each of `lib.study.plan.OBJECTIVES` of each of them, which may be on another machine.
         weights: the digest of those of the first run.
     """
 
@@ -112,7 +113,7 @@ class Point:
     pruned_at: str = ""
     error: str = ""
     rating: float | None = None
-    ratings: tuple[float, ...] = ()
+    known: Mapping[str, Sequence[float]] = field(default_factory=dict)
     weights: str = ""
 
     @property
@@ -122,6 +123,8 @@ class Point:
 
     def figures(self, name: str) -> list[float]:
         """A figure of each finished run that has it."""
+        if name in self.known:
+            return list(self.known[name])
         found = [each.figure(name) for each in self.finished]
         return [value for value in found if value is not None]
 
@@ -164,8 +167,8 @@ def points_of(plan: Plan, study: Path) -> list[Point]:
         name, values = trial_name(each["number"]), each["values"]
         begun = each["state"] != "waiting"
         point = _point(plan, study, name, values) if begun else Point(name, values, "waiting")
-        kept = {key: each[key] for key in ("state", "pruned_at", "error", "rating", "weights")}
-        found.append(dataclasses.replace(point, **kept, ratings=tuple(each["ratings"])))
+        names = ("state", "pruned_at", "error", "rating", "known", "weights")
+        found.append(dataclasses.replace(point, **{key: each[key] for key in names}))
     return found
 
 
@@ -181,18 +184,15 @@ def _point(plan: Plan, study: Path, name: str, values: dict[str, Any]) -> Point:
     outcomes = tuple(outcome(*each) for each in runs)
     state = state_of(outcomes)
     error = next((each.error for each in outcomes if each.error), "")
-    known = tuple(each.figure(plan.objective) for each in outcomes if each.state == "finished")
-    ratings = known if state == "finished" and None not in known else ()
-    rating = float(np.mean(ratings)) if ratings else None
+    ratings = [each.figure(plan.objective) for each in outcomes]
+    rating = float(np.mean(ratings)) if state == "finished" and None not in ratings else None
     weights = outcomes[0].result.get("weights_sha256", "")
-    return Point(name, values, state, outcomes, "", error, rating, ratings, weights)
+    return Point(name, values, state, outcomes, "", error, rating, weights=weights)
 
 
 def best_of(plan: Plan, points: Sequence[Point]) -> Point | None:
     """The finished point of the best rating, of equals the first; None where there is none."""
-    sign = 1 if plan.larger_is_better else -1
-    rated = [point for point in points if point.rating is not None]
-    return max(rated, key=lambda point: sign * point.rating, default=None)
+    return plan.best(points, lambda point: point.rating)
 
 
 def state_of(outcomes: Sequence[Outcome]) -> str:
@@ -250,11 +250,18 @@ class Pooled:
         return self.correct / self.count
 
 
-def pooled(plan: Plan, point: Point) -> dict[int | None, Pooled]:
-    """What the folds say together, by seed: of those seeds of which every fold is finished."""
+def pooled(plan: Plan, point: Point, last: bool = False) -> dict[int | None, Pooled]:
+    """What the folds say together, by seed: of those seeds of which every fold is finished.
+
+    Args:
+        plan: the study.
+        point: whose runs.
+        last: of the last epoch of each run, instead of the best, which its images have chosen.
+    """
     found = {}
     for seed in dict.fromkeys(member.seed for member in plan.members):
-        parts = [each.result["validation"] for each in point.finished if each.member.seed == seed]
+        runs = [each.result for each in point.finished if each.member.seed == seed]
+        parts = [(each if last else each["best"])["validation"] for each in runs]
         if not plan.folds or len(parts) < plan.folds:
             continue
         count = sum(part["count"] for part in parts)

@@ -42,7 +42,7 @@ _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _PREPARES = "prepares"
 _SURPLUS = "surplus"  # of a trial that two processes made at the same moment
 _WORKER, _ERROR, _PRUNED_AT = "worker", "error", "pruned_at"
-_RATINGS, _WEIGHTS = "ratings", "weights"
+_KNOWN, _WEIGHTS = "known", "weights"
 _STATES = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "pruned",
@@ -237,15 +237,18 @@ class Search:
         pruner = optuna.pruners.MedianPruner()
         return pruner.prune(self._memory(number, optuna.samplers.RandomSampler(seed=0)), so_far)
 
-    def complete(self, frozen: FrozenTrial, ratings: Sequence[float], weights: str = "") -> None:
+    def complete(
+        self, frozen: FrozenTrial, known: Mapping[str, Sequence[float]], weights: str = ""
+    ) -> None:
         """Writes down what a trial came to.
 
         Args:
             frozen: the trial.
-            ratings: of its runs; their mean is what it is rated by.
+            known: each objective of each of its runs; the mean of the study's is its rating.
             weights: the digest of the first run's.
         """
-        found = {_RATINGS: list(ratings), _WEIGHTS: weights}
+        ratings = known[self._plan.objective]
+        found = {_KNOWN: {name: list(each) for name, each in known.items()}, _WEIGHTS: weights}
         self._tell(frozen, TrialState.COMPLETE, sum(ratings) / len(ratings), found)
 
     def prune(self, frozen: FrozenTrial, where: str) -> None:
@@ -349,7 +352,7 @@ def described(trial: FrozenTrial) -> dict[str, Any]:
         "values": dict(trial.params),
         "state": state,
         "rating": trial.value if state == "finished" else None,
-        "ratings": attributes.get(_RATINGS, []),
+        "known": attributes.get(_KNOWN, {}),
         "weights": attributes.get(_WEIGHTS, ""),
         "error": attributes.get(_ERROR, "it failed") if state == "failed" else "",
         "pruned_at": attributes.get(_PRUNED_AT, ""),

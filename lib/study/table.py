@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 
 from lib.config import setting, written
-from lib.study.plan import Plan
+from lib.study.plan import OBJECTIVES, Plan
 from lib.study.results import (
     FIGURES,
     Outcome,
     Point,
     best_of,
     difference,
-    held_back,
     mean_figure,
     pooled,
 )
-from lib.study.statistics import mean_of
 from lib.system.progress import duration
 
 _NONE = "-"
@@ -23,12 +21,10 @@ _NONE = "-"
 def text(plan: Plan, points: Sequence[Point]) -> str:
     """The runs of a study, and what they say together."""
     if not plan.space:
-        return "\n\n".join(
-            aligned(rows(each) if rows is run_rows else rows(plan, each))
-            for rows in (run_rows, summary_rows)
-            for each in points
-        )
-    parts = [aligned(point_rows(plan, points))]
+        (point,) = points
+        tables = map(aligned, (run_rows(point), summary_rows(plan, point)))
+        return "\n\n".join([f"Runs are {plan.rule}", *tables])
+    parts = [f"Trials are {plan.rule}", aligned(point_rows(plan, points))]
     if rows := difference_rows(plan, points):
         parts.append(aligned(rows))
     if best := best_of(plan, points):
@@ -43,19 +39,19 @@ def text(plan: Plan, points: Sequence[Point]) -> str:
 def point_rows(plan: Plan, points: Sequence[Point]) -> list[list[str]]:
     """A row per point of a space, rated on validation images alone."""
     names = list(dict.fromkeys(name for point in points for name in point.values))
-    title = plan.objective.replace("_", " ")
-    rows = [["", *names, title, "sd", "runs", "weights"]]
+    rating, *others = sorted(OBJECTIVES, key=lambda name: name != plan.objective)
+    titles = [FIGURES[name][0] for name in (rating, *others)]
+    rows = [["", *names, titles[0], "sd", *titles[1:], "runs", "weights"]]
     for point in points:
         cells = [point.name, *(short(point.values.get(name, _NONE)) for name in names)]
         if point.rating is None:
             note = point.error or (point.pruned_at and f"after {point.pruned_at}")
             rows.append([*cells, f"{point.state}{': ' * bool(note)}{note}"])
             continue
-        found = mean_of(point.ratings, held_back(plan))
-        digest = point.weights[:12]
-        rows.append(
-            [*cells, number(point.rating), number(found.deviation), str(found.count), digest]
-        )
+        found = mean_figure(plan, point, rating)
+        cells += [number(found.mean), number(found.deviation)]
+        cells += [number(mean_figure(plan, point, name).mean) for name in others]
+        rows.append([*cells, str(found.count), point.weights[:12]])
     return rows
 
 
@@ -63,12 +59,13 @@ def difference_rows(plan: Plan, points: Sequence[Point]) -> list[list[str]]:
     """For the points of a grid: what each differs by from the first, in pairs of equal members."""
     if plan.trials or len(points) < 2 or len(plan.members) < 2:
         return []
-    title = plan.objective.replace("_", " ")
-    rows = [[f"{title}, less that of {points[0].name}", "mean", "95 % interval", "p", "pairs"]]
+    rows = [[f"less {points[0].name}", "", "mean", "95 % interval", "p", "pairs"]]
     for point in points[1:]:
-        if found := difference(plan, points[0], point, plan.objective):
-            cells = [f"{found.mean:+.4f}", interval(found.interval), f"{found.p_value:.3g}"]
-            rows.append([f"{point.name}, {point.label}", *cells, str(found.count)])
+        for name in OBJECTIVES:
+            if found := difference(plan, points[0], point, name):
+                cells = [f"{found.mean:+.4f}", interval(found.interval), f"{found.p_value:.3g}"]
+                title = FIGURES[name][0]
+                rows.append([f"{point.name}, {point.label}", title, *cells, str(found.count)])
     return rows if len(rows) > 1 else []
 
 
@@ -78,9 +75,10 @@ def short(value: object) -> str:
 
 
 def run_rows(point: Point) -> list[list[str]]:
-    """A row per run."""
+    """A row per run: what it came to in its best epoch."""
     titles = [title for title, _ in FIGURES.values()]
-    return [["run", *titles, "time", "weights"], *map(_run_row, point.outcomes)]
+    head = ["run", "best epoch", *titles, "time", "weights"]
+    return [head, *map(_run_row, point.outcomes)]
 
 
 def _run_row(found: Outcome) -> list[str]:
@@ -90,7 +88,8 @@ def _run_row(found: Outcome) -> list[str]:
         return [found.run.name, f"{found.state}: {note}"]
     cells = [number(found.figure(name)) for name in FIGURES]
     time = duration(found.result["seconds"]["total"])
-    return [found.run.name, *cells, time, found.result["weights_sha256"][:12]]
+    epoch = f"{found.result['best']['epoch']} of {found.result['epoch']}"
+    return [found.run.name, epoch, *cells, time, found.result["weights_sha256"][:12]]
 
 
 def summary_rows(plan: Plan, point: Point) -> list[list[str]]:
@@ -101,11 +100,13 @@ def summary_rows(plan: Plan, point: Point) -> list[list[str]]:
         if found:
             deviation, between = number(found.deviation), interval(found.interval)
             rows.append([title, number(found.mean), deviation, between, str(found.count)])
-    for seed, each in pooled(plan, point).items():
-        of = "" if seed is None else f", {setting('seed', seed)}"
-        title = f"validation accuracy, {plan.folds} folds pooled{of}"
-        images = f"{each.count} images"
-        rows.append([title, number(each.accuracy), _NONE, interval(each.interval), images])
+    for last in (False, True):
+        for seed, each in pooled(plan, point, last).items():
+            of = "" if seed is None else f", {setting('seed', seed)}"
+            when = ", last epoch" if last else ""
+            title = f"validation accuracy, {plan.folds} folds pooled{of}{when}"
+            images = f"{each.count} images"
+            rows.append([title, number(each.accuracy), _NONE, interval(each.interval), images])
     return rows
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from lib.config import setting
-from lib.study.plan import Plan, StudyRun, run_of, shared_phase
+from lib.runs.early_stopping import best_epoch
+from lib.study.plan import OBJECTIVES, Plan, StudyRun, run_of, shared_phase
 from lib.study.processes import Processes, held, is_held
 from lib.study.results import TRIALS, outcome, trial_name
 from lib.study.search import Search, described, number_of
@@ -95,7 +96,7 @@ class _Trial:
     def _carry_out(self, values: dict[str, Any]) -> Iterator[None]:
         plan, search, frozen = self._plan, self._search, self._frozen
         last_epoch = _epochs(plan, values)
-        found: list[float] = []
+        known: dict[str, list[float]] = {name: [] for name in OBJECTIVES}
         weights = ""
         for place, member in enumerate(plan.members):
             run = run_of(plan, self._study, self._name, values, member)
@@ -115,30 +116,34 @@ class _Trial:
                 say(f"{self._name}: failed: {done.error}; the others go on")
                 search.fail(frozen, f"{run.name}: {done.error}")
                 return
-            rating = done.figure(plan.objective)
-            if rating is None or not math.isfinite(rating):
-                search.fail(frozen, f"{run.name}: its {plan.objective} is not a number")
-                return
-            found.append(rating)
+            for name, values_of in known.items():
+                figure = done.figure(name)
+                if figure is None or not math.isfinite(figure):
+                    search.fail(frozen, f"{run.name}: its {name} is not a number")
+                    return
+                values_of.append(figure)
             weights = weights or done.result["weights_sha256"]
-            self._reported[last_epoch + place] = mean = sum(found) / len(found)
+            ratings = known[plan.objective]
+            self._reported[last_epoch + place] = mean = sum(ratings) / len(ratings)
             more = place + 1 < len(plan.members)
             if search.report(frozen, self._reported) and more:
                 self._given_up = run.name
                 say(f"{self._name}: given up after {self._given_up}")
                 search.prune(frozen, self._given_up)
                 return
-        search.complete(frozen, found, weights)
+        search.complete(frozen, known, weights)
         say(f"{self._name}: {plan.objective.replace('_', ' ')} {mean:.4f}")
 
     def _seen(self, run: StudyRun, last_epoch: int) -> bool:
         """Reports the epochs that are new, in their order, and says whether to give up."""
         if self._given_up:
             return True
-        for row in outcome(run, self._plan.members[0]).history:
-            if row.epoch in self._reported or not 0 < row.epoch < last_epoch:
+        rows = [row for row in outcome(run, self._plan.members[0]).history if row.epoch > 0]
+        for count, row in enumerate(rows, start=1):
+            if row.epoch in self._reported or row.epoch >= last_epoch:
                 continue
-            self._reported[row.epoch] = getattr(row, self._plan.objective)
+            # What the run would be rated by if it ended here.
+            self._reported[row.epoch] = getattr(best_epoch(rows[:count]), self._plan.objective)
             if self._search.report(self._frozen, self._reported):
                 self._given_up = f"epoch {row.epoch}"
                 return True

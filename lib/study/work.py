@@ -165,11 +165,10 @@ def say_outcome(found: Outcome) -> None:
         retry = f"remove {found.run.failure} to try it again"
         say(f"{name}: failed: {found.error}; the others go on ({retry})")
     elif found.state == "finished":
-        result = found.result
+        best, result = found.result["best"], found.result
         say(
-            f"{name}: validation accuracy {result['validation']['accuracy']:.4f}"
-            f" (best epoch {result['best']['epoch']}:"
-            f" {result['best']['validation']['accuracy']:.4f}),"
-            f" test accuracy {result['test']['accuracy']:.4f},"
-            f" {duration(result['seconds']['total'])}"
+            f"{name}: in its best epoch, {best['epoch']} of {result['epoch']}, validation loss"
+            f" {best['validation']['loss']:.4f}, validation accuracy"
+            f" {best['validation']['accuracy']:.4f}, test accuracy"
+            f" {result['test']['accuracy']:.4f}; {duration(result['seconds']['total'])}"
         )

@@ -24,9 +24,13 @@ def grid(flags, tmp_path_factory):
     return folder, study(f"--study={folder}", space, "--seeds=3", *flags)
 
 
-def accuracies(folder, pattern="*"):
-    files = sorted(folder.glob(f"runs/{pattern}/result.json"))
-    return [json.loads(file.read_text())["validation"]["accuracy"] for file in files]
+def results(folder, pattern="*"):
+    return [json.loads(p.read_text()) for p in sorted(folder.glob(f"runs/{pattern}/result.json"))]
+
+
+def of_best(folder, name, pattern="*"):
+    """A figure of the validation set in the best epoch of each run."""
+    return [each["best"]["validation"][name] for each in results(folder, pattern)]
 
 
 def page(folder):
@@ -37,15 +41,17 @@ def page(folder):
 
 def test_folds_are_pooled(folds):
     folder, said = folds
-    correct = sum(round(accuracy * 400) for accuracy in accuracies(folder))
+    correct = sum(round(accuracy * 400) for accuracy in of_best(folder, "accuracy"))
     row = re.search(r"4 folds pooled +(\S+) .* (\d+) images", said)
     assert row.groups() == (f"{correct / 1600:.4f}", "1600")
     assert f"{correct / 16:.1f} % of 1,600 images right, each validated once" in page(folder)
+    last = sum(round(each["validation"]["accuracy"] * 400) for each in results(folder))
+    assert f"4 folds pooled, last epoch  {last / 1600:.4f}" in said and last != correct
 
 
 def test_mean_and_interval_of_folds_allow_for_their_overlap(folds):
     folder, said = folds
-    values = accuracies(folder)
+    values = of_best(folder, "accuracy")
     mean = sum(values) / 4
     deviation = (sum((each - mean) ** 2 for each in values) / 3) ** 0.5
     half = 3.182446 * deviation * (1 / 4 + 1 / 3) ** 0.5
@@ -56,11 +62,12 @@ def test_mean_and_interval_of_folds_allow_for_their_overlap(folds):
 
 def test_two_groups_have_a_paired_difference_in_table_and_page(grid):
     folder, said = grid
-    one, two = (accuracies(folder, f"trial-00{n}*") for n in (0, 1))
-    mean = sum(b - a for a, b in zip(one, two, strict=True)) / 3
-    row = re.search(r"trial-001, --finetune_learning_rate=1e-4 +(\S+) .* 3$", said, re.MULTILINE)
-    assert row.group(1) == f"{mean:+.4f}"
-    assert f"trial-001, --finetune_learning_rate=1e-4 {mean:+.4f}" in page(folder)
+    for name in ("loss", "accuracy"):
+        one, two = (of_best(folder, name, f"trial-00{n}*") for n in (0, 1))
+        mean = sum(b - a for a, b in zip(one, two, strict=True)) / 3
+        of = f"trial-001, --finetune_learning_rate=1e-4 validation {name} {mean:+.4f}"
+        assert of in " ".join(said.split()) and of in page(folder)
+    assert re.search(r"validation accuracy +\S+  \S+ to \S+ +0\.\d+ +3$", said, re.MULTILINE)
 
 
 def test_the_page_is_one_file_for_any_screen(grid):
@@ -75,7 +82,7 @@ def test_the_page_has_curves_of_every_run_and_a_slice_of_every_flag(grid):
     text = (folder / "study.html").read_text(encoding="utf-8")
     charts = re.findall(r'<svg[^>]*aria-label="([^"]*)"', text)
     titles = [each.partition(":")[0] for each in charts]
-    assert titles == ["Validation accuracy", "Validation loss", "Validation accuracy"]
+    assert titles == ["Validation accuracy", "Validation loss", "Validation loss"]
     for run in (folder / "runs").glob("trial-*"):
         assert all(run.name in chart for chart in charts[:2])
         last = (run / "history.csv").read_text().splitlines()[-1].partition(",")[0]
@@ -85,10 +92,9 @@ def test_the_page_has_curves_of_every_run_and_a_slice_of_every_flag(grid):
 
 def test_the_flag_file_has_the_flags_of_the_best_run(grid):
     folder, _ = grid
-    name = re.search(r"^# (\S+): ", (folder / "best.cfg").read_text()).group(1)
-    best = max(accuracies(folder, "trial-001*"))
+    name = re.search(r"^# (\S+), rated by", (folder / "best.cfg").read_text()).group(1)
     result = json.loads((folder / "runs" / name / "result.json").read_text())
-    assert result["validation"]["accuracy"] == best
+    assert result["best"]["validation"]["loss"] == min(of_best(folder, "loss", "trial-001*"))
     config = json.loads((folder / "runs" / name / "config.json").read_text())["flags"]
     lines = (folder / "best.cfg").read_text().splitlines()
     assert f"# weights sha256 {result['weights_sha256']}" in lines
@@ -117,7 +123,7 @@ def test_compare_sets_studies_side_by_side(grid, folds, flags, tmp_path, capsys)
     compare.main([str(folds[0]), str(folder), f"--output={tmp_path / 'curves.png'}"])
     said = capsys.readouterr().out
     assert re.search(r"^--finetune_learning_rate +1e-05 +0\.0001$", said, re.MULTILINE)
-    one, two = accuracies(folds[0]), accuracies(folder)
+    one, two = (of_best(each, "accuracy") for each in (folds[0], folder))
     mean = sum(b - a for a, b in zip(one, two, strict=True)) / 4
     row = re.search(r"^other: validation accuracy +(\S+) .* (\d)$", said, re.MULTILINE)
     assert row.groups() == (f"{mean:+.4f}", "4")

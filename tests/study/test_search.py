@@ -1,5 +1,6 @@
 """Searches over a space, with a stand-in for train.py."""
 
+import csv
 import json
 import random
 import signal
@@ -133,7 +134,7 @@ def test_a_trial_is_rated_by_the_mean_of_its_folds(flags, tmp_path):
     study(f"--study={folder}", SPACE, "--trials=2", "--folds=2", "--no_prune", *flags)
     for each in trials(folder)["trials"]:
         files = sorted(folder.glob(f"runs/trial-{each['number']:03d}-*/result.json"))
-        found = [json.loads(file.read_text())["validation"]["accuracy"] for file in files]
+        found = [json.loads(file.read_text())["best"]["validation"]["loss"] for file in files]
         assert len(found) == 2 and each["rating"] == pytest.approx(sum(found) / 2)
 
 
@@ -148,11 +149,35 @@ def test_a_trial_that_fails_is_marked_and_the_others_go_on(flags, tmp_path):
     assert "failed: a dropout of 0.99 is too much; give less; the others go on" in said
 
 
-def test_a_search_by_loss_wants_less_of_it(flags, tmp_path):
-    asked = [SPACE, "--trials=3", "--objective=validation_loss", *flags]
+def best_epoch(run):
+    """The loss and accuracy of the row of the lowest loss."""
+    with open(run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))[1:]
+    return min((float(r["validation_loss"]), float(r["validation_accuracy"])) for r in rows)
+
+
+def test_a_trial_is_rated_by_the_loss_of_the_best_epoch_and_the_lowest_is_the_best(undisturbed):
+    folder, said = undisturbed
+    found = {}
+    for each in trials(folder)["trials"]:
+        loss, accuracy = best_epoch(folder / "runs" / f"trial-{each['number']:03d}")
+        if each["state"] == "finished":
+            found[each["number"]] = loss
+            assert each["rating"] == loss
+            assert each["known"] == {"validation_loss": [loss], "validation_accuracy": [accuracy]}
+    best = min(found, key=found.get)
+    assert f"Best: trial-{best:03d}" in said
+    assert f"# trial-{best:03d}, rated by the validation loss" in (folder / "best.cfg").read_text()
+
+
+def test_a_search_by_accuracy_wants_more_of_it_in_the_same_epoch(flags, tmp_path):
+    asked = [SPACE, "--trials=4", "--no_prune", "--objective=validation_accuracy", *flags]
     said = study(f"--study={tmp_path / 'study'}", *asked)
-    found = [t for t in trials(tmp_path / "study")["trials"] if t["rating"] is not None]
-    best = min(found, key=lambda each: each["rating"])
+    found = trials(tmp_path / "study")["trials"]
+    for each in found:
+        run = tmp_path / "study" / "runs" / f"trial-{each['number']:03d}"
+        assert each["rating"] == best_epoch(run)[1]
+    best = max(found, key=lambda each: each["rating"])
     assert f"Best: trial-{best['number']:03d}" in said
 
 
