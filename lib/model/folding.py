@@ -186,8 +186,7 @@ def _is_normalisation(step: Step, graph: Graph) -> bool:
     return (
         type(layer) is keras.layers.BatchNormalization
         and layer.axis in (-1, rank - 1)
-        and len(step.takes) == 1
-        and _is_of_one_type(layer)
+        and _is_of_one_type(step)
     )
 
 
@@ -195,7 +194,7 @@ def _is_linear(step: Step, graph: Graph) -> bool:
     """Whether a step is a convolution or dense layer that is known here in all that it does."""
     layer = step.operation
     # Of a subclass it is not known what its `call` does.
-    if type(layer) not in _LINEAR or len(step.takes) != 1 or not _is_of_one_type(layer):
+    if type(layer) not in _LINEAR or not _is_of_one_type(step):
         return False
     if isinstance(layer, keras.layers.Dense):
         return len(graph.shapes[step.takes[0]]) in (1, 3) and layer.quantization_mode is None
@@ -220,9 +219,14 @@ def _is_depthwise(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.DepthwiseConv2D)
 
 
-def _is_of_one_type(layer: keras.layers.Layer) -> bool:
-    """Whether a layer computes in the type of its weights: no mixed precision."""
-    return layer.compute_dtype == layer.variable_dtype and not getattr(layer, "lora_enabled", False)
+def _is_of_one_type(step: Step) -> bool:
+    """Whether a layer takes one tensor, of the type of its weights, and computes in that type."""
+    layer = step.operation
+    return (
+        [tensor.dtype for tensor in step.arguments.keras_tensors] == [layer.compute_dtype]
+        and layer.compute_dtype == layer.variable_dtype
+        and not getattr(layer, "lora_enabled", False)
+    )
 
 
 def _written_out(
@@ -324,8 +328,7 @@ def _is_layer_normalisation(step: Step) -> bool:
         and not layer.rms_scaling
         and (layer.axis if isinstance(layer.axis, int) else tuple(layer.axis))
         in (-1, rank - 1, (-1,), (rank - 1,))
-        and len(step.takes) == 1
-        and _is_of_one_type(layer)
+        and _is_of_one_type(step)
     )
 
 

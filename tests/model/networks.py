@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lib.config import Phase
-from lib.model.backbones import BACKBONES
+from lib.config import Config, Phase
+from lib.model.backbones import BACKBONES, options_of
 from lib.model.engine import border
 from lib.model.folding import Part
 from lib.model.freezing import first_trained, freeze
@@ -33,15 +33,16 @@ def images(count: int, size: int = SIZE) -> np.ndarray:
     return (coarse.numpy() + fine).clip(0, 255).astype(np.uint8)
 
 
-def lively(name: str, **options) -> Network:
-    """A backbone by its record, each layer of which varies; one logit.
+def lively(backbone: str, size: int = SIZE) -> Network:
+    """A backbone as `--backbone` names it, each layer of which varies; one logit.
 
     Scale and offset of normalisation are random numbers, and its statistics those of noise: with
     those of an untrained network all features would be the same, and a mistake would not show.
     """
     keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(1)
-    backbone = BACKBONES[name](SIZE, None, **options)
+    name, options = options_of(Config(backbone=backbone))
+    backbone = BACKBONES[name](size, None, **options)
     scaling = BACKBONES.records[name].scaling
     random = np.random.default_rng(7)
     normalisations = []
@@ -56,7 +57,7 @@ def lively(name: str, **options) -> Network:
         elif type(layer).__name__ == "LayerScale":
             layer.gamma.assign(random.uniform(0.1, 0.5, layer.gamma.shape))
     if normalisations:
-        noise = scaled(tf.constant(images(16), tf.float32), scaling)
+        noise = scaled(tf.constant(images(16, size), tf.float32), scaling)
         tf.function(lambda x: backbone(x, training=True), autograph=False)(noise)
     for layer, momentum in normalisations:
         layer.momentum = momentum

@@ -12,6 +12,7 @@ from lib.config import Phase
 from lib.model.engine import border, cut
 from lib.model.folding import followers_of
 from lib.model.freezing import blocks_of, first_trained, freeze
+from lib.model.interpreters import Unsuitable, interpreted
 
 BATCH = 6
 CUTS = {
@@ -144,6 +145,48 @@ def test_a_network_of_many_weights_is_converted_in_pieces_that_equal_it(network,
     parts = [followers_of(found.graph, *part) for part in itertools.pairwise(bounds)]
     assert [i for part in parts for i in part] == list(followers_of(found.graph, *ends))
     assert_near(cut(network, None, "auto", 2).prefix(images()), whole, 1e-5)
+
+
+def test_what_litert_cannot_run_tensorflow_does_and_a_line_says_so(
+    network, engines, monkeypatch, capsys
+):
+    def refuse(graph):
+        raise Unsuitable("ValueError: no such operation")
+
+    monkeypatch.setattr("lib.model.engine.converted", refuse)
+    engine = cut(network, 100, "auto", 2)
+    assert_near(engine.prefix(images()), engines(100)["plain"].prefix(images()), 1e-5)
+    assert not engine.by_image
+    said = "computed by TensorFlow, which is slower: ValueError: no such operation"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("factor", [1.01, np.nan])
+def test_features_of_litert_are_not_used_if_they_differ(
+    network, engines, monkeypatch, capsys, factor
+):
+    def astray(programs, threads):
+        found = interpreted(programs, threads)
+        return lambda images: factor * found(images)
+
+    monkeypatch.setattr("lib.model.engine.interpreted", astray)
+    engine = cut(network, 100, "auto", 2)
+    assert_near(engine.prefix(images()), engines(100)["plain"].prefix(images()), 1e-5)
+    assert "is slower: LiteRT's features differ by" in capsys.readouterr().out
+
+
+def test_where_company_changes_an_images_features_it_goes_alone(network, monkeypatch):
+    asked = []
+
+    def swayed(programs, threads, together=8):
+        asked.append(together)
+        found = interpreted(programs, threads, together)
+        return lambda images: found(images) * (1.0 if together == 1 else 1 + 1e-6 * len(images))
+
+    monkeypatch.setattr("lib.model.engine.interpreted", swayed)
+    prefix = cut(network, 100, "auto", 2).prefix
+    assert asked == [8, 1]
+    np.testing.assert_array_equal(prefix(images())[1:2], prefix(images()[1:2]))
 
 
 def test_results_do_not_depend_on_the_number_of_threads(network):

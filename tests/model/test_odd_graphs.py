@@ -127,6 +127,10 @@ def resized_and_augmented(x):
     return layers.Conv2D(8, 3)(layers.RandomFlip()(layers.Resizing(20, 20)(x)))
 
 
+def in_half_precision(x):
+    return layers.BatchNormalization()(layers.Conv2D(8, 3, dtype="mixed_float16")(x))
+
+
 def many_users(x):
     return layers.Concatenate()([layers.Conv2D(4, 1)(x), x, keras.ops.square(x), x * 0.5])
 
@@ -141,7 +145,7 @@ ODD = [
     *(strided_pointwise, several_by_channel, separable, without_scale_and_offset),
     *(of_another_axis, dense_on_maps, used_twice, shared_by_two_normalisations),
     *(normalised_before, nested_twice, attention, of_the_users_own, parametric, transposed),
-    *(resized_and_augmented, many_users, squeezed_and_excited),
+    *(resized_and_augmented, many_users, squeezed_and_excited, in_half_precision),
 ]
 
 
