@@ -200,10 +200,11 @@ def shown(url: str) -> str:
 
 def _parser() -> command_line.Parser:
     parser = command_line.Parser("lib.study", __doc__)
+    study = setting("study", "FOLDER")
     parser.epilog = (
-        "Behind -- stand flags of train.py: python -m lib.study --study=FOLDER --seeds=5 --"
-        " --dataset=pets. The same command, or --study=FOLDER alone, goes on with a study that was"
-        " stopped."
+        f"Behind -- stand flags of train.py: python -m lib.study {study} {setting('seeds', 5)} --"
+        f" {setting('dataset', 'pets')}. The same command, or {study} alone, goes on with a study"
+        " that was stopped."
     )
     parser.add_argument(
         "--study", required=True, type=command_line.path, metavar="FOLDER", help="of the study"
