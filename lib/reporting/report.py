@@ -165,10 +165,10 @@ def _calibrated(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     test, at = found["test"], f"at the temperature {found['temperature']:.3g}"
     return [
         (
-            f"Expected calibration error {at}",
+            f"expected calibration error {at}",
             _number(test["expected_calibration_error_calibrated"]),
         ),
-        (f"Loss {at}", _number(test["loss_calibrated"])),
+        (f"loss {at}", _number(test["loss_calibrated"])),
     ]
 
 

@@ -85,9 +85,9 @@ def test_it_stands_in_the_result_and_on_the_page_of_the_run_and_the_rest_is_as_i
     assert found == json.loads((folder / "calibration.json").read_text()) and after == before
     old, new = ((each / "report.html").read_text().splitlines() for each in (trained_run, folder))
     rows = (
-        f"<tr><td>Expected calibration error at the temperature {found['temperature']:.3g}</td><td>"
+        f"<tr><td>expected calibration error at the temperature {found['temperature']:.3g}</td><td>"
         f"{found['test']['expected_calibration_error_calibrated']:.4f}</td></tr>"
-        f"<tr><td>Loss at the temperature {found['temperature']:.3g}</td><td>"
+        f"<tr><td>loss at the temperature {found['temperature']:.3g}</td><td>"
         f"{found['test']['loss_calibrated']:.4f}</td></tr>"
     )
     assert "\n".join(new).replace(rows, "") == "\n".join(old)
