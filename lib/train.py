@@ -168,7 +168,9 @@ def evaluate(
     from lib.inference.outcome import Extras, evaluate_best
 
     extras = Extras(views, others, validation)
-    evaluate_best(folder, config, subset, test_dir, baseline, stop, extras)
+    # A calibration is added to the result of the run, which nobody else may write meanwhile.
+    with run_folder.locked(folder) if calibrate else contextlib.nullcontext():
+        evaluate_best(folder, config, subset, test_dir, baseline, stop, extras)
 
 
 def suggest_rate(config: Config, name: str, stop: StopRequest | None = None) -> float:

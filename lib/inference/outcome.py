@@ -19,14 +19,15 @@ from lib.inference.trained import Trained, averaged, load_trained, open_trained
 from lib.inference.views import viewed
 from lib.model.freezing import Row, first_trained, freeze, layer_table
 from lib.model.gradcam import make_gradcam
-from lib.model.network import weights_sha256
+from lib.model.network import Network, weights_sha256
 from lib.reporting import diagnostics, plots
-from lib.reporting.metrics import calibration, mcnemar, metrics
-from lib.reporting.report import REPORT
+from lib.reporting.metrics import calibration, mcnemar, metrics, paired_interval
+from lib.reporting.predictions import Predictions
+from lib.reporting.report import REPORT, write_page
 from lib.reporting.result import wilson_interval, write_predictions
 from lib.runs import folder as run_folder
 from lib.runs.early_stopping import epochs_of
-from lib.runs.history import Epoch
+from lib.runs.history import Epoch, read_history
 from lib.system import fault_points
 from lib.system.files import read_json, write_json
 from lib.system.progress import say
@@ -100,7 +101,7 @@ def finish(run: Run, evaluator: Evaluator | None = None) -> None:
         "test": figures,
         **_timing(run, monotonic() - began),
     }
-    layers = _layer_tables(run)
+    layers = _layer_tables(run.network, run.config, journal.history)
     saved = dataclasses.asdict(run_folder.require_saved(run.folder))
     run.reports.page(saved, journal.history, layers, result, predictions, explain)
     run.reports.flush()
@@ -181,9 +182,28 @@ def evaluate_best(
         except OSError as error:
             say(f"warning: the figure {name} could not be written ({reason(error)})")
         release_memory()  # A figure refers to itself, so it would stay while others are drawn.
+    if extras.validation and directory is None:
+        _add_to_result(folder, best, evaluation.of(subset), found["calibration"])
     if baseline:
         found["against"] = _compared(evaluation, baseline, stop)
         write_json(folder / "evaluation.json", found)
+
+
+def _add_to_result(
+    folder: Path, best: Trained, predictions: Predictions, found: dict[str, Any]
+) -> None:
+    """Adds a calibration to the result of a run and to its page, where it is finished."""
+    path = folder / "result.json"
+    result = read_json(path)
+    if result.get("best", {}).get("step") != best.step:
+        return
+    result["calibration"] = found
+    saved, history = run_folder.require_saved(folder), read_history(folder / "history.csv")
+    layers = _layer_tables(best.network, saved.config, history)
+    explain = make_gradcam(best.network)
+    write_page(folder, dataclasses.asdict(saved), history, layers, result, predictions, explain)
+    write_json(path, result)
+    say(f"It is in {path.name} and {REPORT} now, too")
 
 
 def _compared(evaluation: Evaluation, baseline: Baseline, stop: StopRequest) -> dict[str, Any]:
@@ -302,18 +322,21 @@ def _evaluated(labels: np.ndarray, probabilities: np.ndarray) -> Evaluation:
 def _against(what: str, single: Evaluation, mean: Evaluation) -> dict[str, Any]:
     """Compares a mean with the single run on the same images."""
     test = mcnemar(single.predicted == single.labels, mean.predicted == mean.labels)
-    interval = wilson_interval(mean.correct, mean.count)
+    interval, gain = wilson_interval(mean.correct, mean.count), paired_interval(test, mean.count)
     name = {"tta": "Mean over views", "ensemble": "Mean over runs"}[what]
     say(
         f"{name}: accuracy {mean.accuracy:.4f} (95 % interval {interval[0]:.4f} to"
-        f" {interval[1]:.4f}), loss {mean.loss:.4f}; it alone is right on {test.only_second}"
-        f" images, the single run alone on {test.only_first}: p = {test.p_value:.3g} by McNemar's"
-        " exact test"
+        f" {interval[1]:.4f}), loss {mean.loss:.4f}; {mean.accuracy - single.accuracy:+.4f} beside"
+        f" the single run ({gain[0]:+.4f} to {gain[1]:+.4f}): it alone is right on"
+        f" {test.only_second} images, the single run alone on {test.only_first}, p ="
+        f" {test.p_value:.3g} by McNemar's exact test"
     )
     return {
         "loss": mean.loss,
         "accuracy": mean.accuracy,
         "accuracy_interval": list(interval),
+        "accuracy_gain": mean.accuracy - single.accuracy,
+        "accuracy_gain_interval": list(gain),
         "only_single_correct": test.only_first,
         "only_mean_correct": test.only_second,
         "p_value": test.p_value,
@@ -395,13 +418,15 @@ def _timing(run: Run, evaluation_seconds: float) -> dict[str, Any]:
     }
 
 
-def _layer_tables(run: Run) -> dict[str, list[Row]]:
-    """What was frozen and what was trained in each phase that the run has been through."""
+def _layer_tables(
+    network: Network, config: Config, history: Sequence[Epoch]
+) -> dict[str, list[Row]]:
+    """What was frozen and what was trained in each phase that a run has been through."""
     tables = {}
-    for phase in run.config.phases:
-        if epochs_of(phase, run.state.journal.history):
-            freeze(run.network, first_trained(run.network.backbone, phase))
-            tables[phase.name] = layer_table(run.network)
+    for phase in config.phases:
+        if epochs_of(phase, history):
+            freeze(network, first_trained(network.backbone, phase))
+            tables[phase.name] = layer_table(network)
     return tables
 
 

@@ -23,11 +23,33 @@ from lib.reporting.web import safe as _safe
 from lib.reporting.web import section as _section
 from lib.reporting.web import table as _table
 from lib.runs.history import Epoch, phase_starts
+from lib.system.atomic import replacing
 from lib.system.progress import duration
 
 REPORT = "report.html"
 _GALLERY = 12  # images in each gallery
 _MATRIX_CLASSES = 20  # up to so many, the confusion matrix is shown whole
+
+
+def write_page(
+    folder: Path,
+    run: Mapping[str, Any],
+    history: Sequence[Epoch],
+    layers: Mapping[str, Sequence[Row]],
+    result: Mapping[str, Any],
+    predictions: Predictions,
+    explain: Explain,
+) -> None:
+    """Writes `report.html` into the folder of a run; see `html` for the other arguments.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    figure = folder / "plots" / "augmentation.png"
+    text = html(run, history, layers, result, predictions, explain, figure)
+    with replacing(folder / REPORT) as temporary:
+        # A path may hold bytes that are not UTF-8.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def html(
@@ -123,10 +145,8 @@ def _results(result: Mapping[str, Any]) -> str:
         ),
     )
     names = ("balanced_accuracy", "roc_auc", "pr_auc", "expected_calibration_error")
-    others = _table(
-        ("on the test set", ""),
-        ((_title(name), _number(test[name])) for name in names),
-    )
+    figures = [(_title(name), _number(test[name])) for name in names]
+    others = _table(("on the test set", ""), figures + _calibrated(result.get("calibration")))
     figures = ("precision", "recall", "f1", "roc_auc", "pr_auc")
     classes = _table(
         ("class", *map(_title, figures), "images"),
@@ -136,6 +156,20 @@ def _results(result: Mapping[str, Any]) -> str:
         ),
     )
     return f'<div class="pair">{accuracies}{others}</div><br>{classes}'
+
+
+def _calibrated(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What a temperature makes of the probabilities, to stand below the raw calibration error."""
+    if found is None:
+        return []
+    test, at = found["test"], f"at the temperature {found['temperature']:.3g}"
+    return [
+        (
+            f"expected calibration error {at}",
+            _number(test["expected_calibration_error_calibrated"]),
+        ),
+        (f"loss {at}", _number(test["loss_calibrated"])),
+    ]
 
 
 def _confusion(classes: Sequence[str], test: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from lib.reporting import plots
 from lib.reporting.layer_table import Row, as_markdown, as_text
 from lib.reporting.predictions import Explain, Predictions
 from lib.reporting.rendering import Renderer
-from lib.reporting.report import REPORT, html
+from lib.reporting.report import write_page
 from lib.reporting.tensorboard import Summaries
 from lib.reporting.tiles import SHOWN, tiles
 from lib.runs.history import Epoch, write_history
@@ -228,16 +228,13 @@ class Reports:
         predictions: Predictions,
         explain: Explain,
     ) -> None:
-        """Writes `report.html`; see `lib.reporting.report.html` for the arguments.
+        """Writes `report.html`; see `lib.reporting.report` for the arguments.
 
         Raises:
             OSError: it cannot be written, and a run without its report is not finished.
         """
         self._keep_rendered()
-        page = html(run, history, layers, result, predictions, explain, self._plot("augmentation"))
-        with replacing(self._folder / REPORT) as temporary:
-            # A path may hold bytes that are not UTF-8.
-            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+        write_page(self._folder, run, history, layers, result, predictions, explain)
 
     def close(self) -> None:
         """Writes what is left."""

@@ -94,12 +94,14 @@ def _carry_out(
         with storage_errors(shown(url) or str(study)):
             search = Search(study, plan, parse(plan.space), url)
             search.prepare(plan.trials)
-            say(f"Study of {plan.trials} trials{of} in {study}, {how}")
+            trials = f"{plan.trials} trial{'s' * (plan.trials > 1)}{of}"
+            say(f"Study of {trials} in {study}, {how}")
             work(search_tasks(plan, study, search, processes), plan.jobs, stop)
             write_trials(study, search)
     else:
         points = fixed_points(plan)
-        say(f"Study of {len(points) * len(plan.members)} runs in {study}, {how}")
+        count = len(points) * len(plan.members)
+        say(f"Study of {count} run{'s' * (count > 1)} in {study}, {how}")
         work(fixed_runs(plan, study, points, processes), plan.jobs, stop)
     return points_of(plan, study)
 
@@ -200,6 +202,12 @@ def shown(url: str) -> str:
 
 def _parser() -> command_line.Parser:
     parser = command_line.Parser("lib.study", __doc__)
+    study = setting("study", "FOLDER")
+    parser.epilog = (
+        f"Behind -- stand flags of train.py: python -m lib.study {study} {setting('seeds', 5)} --"
+        f" {setting('dataset', 'pets')}. The same command, or {study} alone, goes on with a study"
+        " that was stopped."
+    )
     parser.add_argument(
         "--study", required=True, type=command_line.path, metavar="FOLDER", help="of the study"
     )

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lib.config import setting, written
@@ -103,8 +103,8 @@ def _what(plan: Plan, points: Sequence[Point]) -> str:
     parts = [f"{' × '.join(counts)}; {done} runs finished"]
     for state in ("pruned", "failed", "unfinished", "waiting"):
         if count := states.count(state):
-            unit = "trials" if plan.space else "groups"
-            parts.append(f"{count} {unit} {state}")
+            unit = "trial" if plan.space else "group"
+            parts.append(f"{count} {unit}{'s' * (count > 1)} {state}")
     return ", ".join(parts)
 
 
@@ -154,11 +154,14 @@ def _soft(text: str) -> str:
 
 
 def _curves(plan: Plan, points: Sequence[Point]) -> str:
-    """Validation accuracy and loss of every run over each other."""
+    """Validation accuracy and loss of every run over each other, from the first epoch on.
+
+    What was there before would leave little height for what they differ by.
+    """
     begun = [(point, each) for point in points for each in point.outcomes if len(each.history) > 1]
     if not begun:
         return "<p>No run has finished an epoch yet.</p>"
-    best = best_of(plan, points) if plan.space else None
+    style_of, keys = _styles(plan, points, begun)
     charts = []
     last = max(each.history[-1].epoch for _, each in begun)
     marks = phase_starts(begun[0][1].history)[1:]
@@ -166,35 +169,44 @@ def _curves(plan: Plan, points: Sequence[Point]) -> str:
         series = [
             Series(
                 each.run.name,
-                _style(place, point, best, bool(plan.space)),
-                [row.epoch for row in each.history],
-                [getattr(row, f"validation_{quantity}") for row in each.history],
-                dots=len(begun) <= _COLOURS or point is best,
+                style_of(place, point),
+                [row.epoch for row in each.history[1:]],
+                [getattr(row, f"validation_{quantity}") for row in each.history[1:]],
+                dots=len(begun) <= _COLOURS or style_of(place, point) == "best",
             )
             for place, (point, each) in enumerate(begun)
         ]
         series.sort(key=lambda each: "best" in each.style)  # drawn last, on top
         title = f"Validation {quantity}"
-        charts.append(line_chart(title, "epoch", series, (0, max(1, last)), marks=marks))
-    return f'{_key(begun, best, plan)}<div class="pair">{"".join(charts)}</div>'
+        charts.append(line_chart(title, "epoch", series, (1, max(2, last)), marks=marks))
+    entries = "".join(
+        f'<span class="entry"><span class="key {style}"></span>{safe(name)}</span>'
+        for style, name in keys
+    )
+    key = f'<p class="soft">{entries}</p>' if entries else ""
+    return f'{key}<div class="pair">{"".join(charts)}</div>'
 
 
-def _style(place: int, point: Point, best: Point | None, space: bool) -> str:
-    if space:
-        return "best" if best and point.name == best.name else "other"
-    return f"c{place % _COLOURS}{' dashed' * (place // _COLOURS % 2)}"
+def _styles(
+    plan: Plan, points: Sequence[Point], begun: Sequence[tuple[Point, Outcome]]
+) -> tuple[Callable[[int, Point], str], list[tuple[str, str]]]:
+    """How curves are drawn: by the place of a run and its point; and what each style stands for.
 
-
-def _key(begun: Sequence[tuple[Point, Outcome]], best: Point | None, plan: Plan) -> str:
+    A colour is a point of a grid, or a run of a command line, as far as the colours go; of more
+    points, and of a search, only the best one stands out.
+    """
+    if plan.space and (plan.trials or len(points) > _COLOURS):
+        best = best_of(plan, points)
+        keys = [("best", best.name)] if best else []
+        keys.append(("other", "the others; each point says which it is"))
+        return lambda _, point: "best" if best and point.name == best.name else "other", keys
     if plan.space:
-        names = [("best", best.name)] if best else []
-        names.append(("other", "the others; each point says which it is"))
-    elif len(begun) <= _COLOURS:
-        names = [(f"c{place}", each.run.name) for place, (_, each) in enumerate(begun)]
-    else:
-        return ""
-    keys = [f'<span class="key {style}"></span>{safe(name)}' for style, name in names]
-    return f'<p class="soft">{" &emsp; ".join(keys)}</p>'
+        style = {point.name: f"c{place}" for place, point in enumerate(points)}
+        keys = [(style[point.name], f"{point.name}, {point.label}") for point in points]
+        return lambda _, point: style[point.name], keys
+    few = len(begun) <= _COLOURS
+    keys = [(f"c{place}", each.run.name) for place, (_, each) in enumerate(begun)] if few else []
+    return lambda place, _: f"c{place % _COLOURS}{' dashed' * (place // _COLOURS % 2)}", keys
 
 
 def _slices(plan: Plan, points: Sequence[Point]) -> str:

@@ -5,6 +5,7 @@ import ctypes
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,8 +24,10 @@ TRAIN = ROOT / "train.py"
 # checkpoint, the second ends them at once. All is over within five seconds.
 _STOPS = ((signal.SIGINT, 3.0), (signal.SIGINT, 0.7), (signal.SIGKILL, 5.0))
 _PR_SET_PDEATHSIG = 1  # of Linux' <sys/prctl.h>
-# With these words an error says that it is not of the run's making: no room on the disk.
 _SAID = "train.py: error: "
+_TRACEBACK = "Traceback (most recent call last):"
+_PROMPT = "$ "  # begins the line of a log that has a start's command
+# With these words an error says that it is not of the run's making: no room on the disk.
 NOT_ITS_FAULT = "the same command then goes on"
 
 
@@ -39,7 +42,10 @@ class Processes:
         """Starts a run, or resumes it."""
         run.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, TRAIN, *run.arguments, setting("workdir", run.folder)]
-        with open(run.log, "ab") as log:
+        with open(run.log, "a", encoding="utf-8", errors="surrogateescape") as log:
+            cut_short = "\n" if log.tell() else ""
+            log.write(f"{cut_short}{_PROMPT}{shlex.join(map(str, command))}\n")
+            log.flush()
             process = subprocess.Popen(
                 command,
                 cwd=run.place if os.path.isdir(run.place) else None,
@@ -83,11 +89,15 @@ class Processes:
 
 
 def error_of(run: StudyRun, code: int) -> str:
-    """What a run that failed has said, on one line."""
+    """What a run has said as it failed at its last start, on one line."""
     lines = run.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    starts = [place for place, line in enumerate(lines) if line.startswith(_PROMPT)]
+    lines = lines[starts[-1] + 1 if starts else 0 :]
     said = [line.removeprefix(_SAID) for line in lines if line.startswith(_SAID)]
     if said:
         return said[-1]
+    if code > 0 and _TRACEBACK not in lines:  # what it said has found no room
+        return f"it ended, and {run.log} does not say why: make room on the disk; {NOT_ITS_FAULT}"
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return f"{how}: {last}"

@@ -23,8 +23,8 @@ from lib.system.files import read_json
 FIGURES = {
     "validation_loss": ("validation loss", ("best", "validation", "loss")),
     "validation_accuracy": ("validation accuracy", ("best", "validation", "accuracy")),
-    "test_accuracy": ("test accuracy", ("test", "accuracy")),
     "test_loss": ("test loss", ("test", "loss")),
+    "test_accuracy": ("test accuracy", ("test", "accuracy")),
 }
 
 
@@ -185,7 +185,7 @@ def _point(plan: Plan, study: Path, name: str, values: dict[str, Any]) -> Point:
     state = state_of(outcomes)
     error = next((each.error for each in outcomes if each.error), "")
     ratings = [each.figure(plan.objective) for each in outcomes]
-    rating = float(np.mean(ratings)) if state == "finished" and None not in ratings else None
+    rating = float(np.mean(ratings)) if None not in ratings else None
     weights = outcomes[0].result.get("weights_sha256", "")
     return Point(name, values, state, outcomes, "", error, rating, weights=weights)
 

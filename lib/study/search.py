@@ -224,10 +224,8 @@ class Search:
             reported: what was measured so far, by step; the last one is new.
         """
         step, value = list(reported.items())[-1]
-        known = self._storage.get_trial(frozen._trial_id).intermediate_values
-        if step not in known:
-            with _handed_on():
-                self._storage.set_trial_intermediate_value(frozen._trial_id, step, value)
+        with _handed_on():
+            self._storage.set_trial_intermediate_value(frozen._trial_id, step, value)
         if not self._plan.prune:
             return False
         number = number_of(frozen)

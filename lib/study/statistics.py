@@ -3,6 +3,7 @@
 In plain Python and NumPy: four formulas do not pay for SciPy.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -106,6 +107,7 @@ def t_tail(t: float, freedom: int) -> float:
     return 0.5 * _incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
 
 
+@functools.cache
 def t_quantile(probability: float, freedom: int) -> float:
     """The value that Student's t stays below with a probability, by bisection of `t_tail`.
 

@@ -101,11 +101,11 @@ def _processed(run: StudyRun, processes: Processes, look: Callable[[], bool]) ->
         yield
     if process.returncode == 0 or given_up:
         return
+    if process.returncode in (130, 143):
+        raise UserError(f"{run.name} was stopped by a signal: the same command goes on from here")
     error = error_of(run, process.returncode)
     if NOT_ITS_FAULT in error:
         raise UserError(f"{run.name}: {error}")
-    if process.returncode in (130, 143):
-        raise UserError(f"{run.name} was stopped by a signal: the same command goes on from here")
     write_text(run.failure, f"{error}\n")
 
 

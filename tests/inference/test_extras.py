@@ -55,6 +55,10 @@ def test_an_evaluation_sets_each_mean_beside_the_single_run(run):
         figures = f"accuracy {found[name]['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})"
         assert f"{title}: {figures}" in said
         assert 0 < found[name]["p_value"] <= 1
+        gain, (low, high) = found[name]["accuracy_gain"], found[name]["accuracy_gain_interval"]
+        assert gain == pytest.approx(found[name]["accuracy"] - found["accuracy"])
+        assert low < gain < high
+        assert f"{gain:+.4f} beside the single run ({low:+.4f} to {high:+.4f})" in said
     # The other run is the same, so that the mean over both is that of the views of one.
     assert found["ensemble"]["loss"] == pytest.approx(found["tta"]["loss"], rel=1e-5)
 
@@ -68,6 +72,25 @@ def test_the_raw_calibration_error_stands_beside_the_calibrated_one(run):
     assert "calibration error {:.4f} raw, {:.4f} calibrated".format(*figures) in said
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert evaluation["expected_calibration_error"] == pytest.approx(figures[0])
+
+
+def test_it_stands_in_the_result_and_on_the_page_of_the_run_and_the_rest_is_as_it_was(
+    run, trained_run
+):
+    folder, _ = run
+    before, after = (
+        json.loads((each / "result.json").read_text()) for each in (trained_run, folder)
+    )
+    found = after.pop("calibration")
+    assert found == json.loads((folder / "calibration.json").read_text()) and after == before
+    old, new = ((each / "report.html").read_text().splitlines() for each in (trained_run, folder))
+    rows = (
+        f"<tr><td>expected calibration error at the temperature {found['temperature']:.3g}</td><td>"
+        f"{found['test']['expected_calibration_error_calibrated']:.4f}</td></tr>"
+        f"<tr><td>loss at the temperature {found['temperature']:.3g}</td><td>"
+        f"{found['test']['loss_calibrated']:.4f}</td></tr>"
+    )
+    assert "\n".join(new).replace(rows, "") == "\n".join(old)
 
 
 def test_predictions_are_calibrated_from_then_on(

@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.reporting.metrics import (
+    McNemar,
     calibration,
     confusion_matrix,
     mcnemar,
     metrics,
+    paired_interval,
     per_class,
     pr_auc,
     precision_recall_curve,
@@ -141,3 +143,20 @@ def test_more_classes_are_averaged_each_against_the_others():
     areas = [row["roc_auc"] for row in found["per_class"].values()]
     assert found["roc_auc"] == pytest.approx(np.mean(areas)) and len(set(areas)) == 3
     assert not math.isclose(found["roc_auc"], found["pr_auc"])
+
+
+def test_the_interval_of_a_difference_in_pairs_by_hand():
+    # With half an image in each cell 8.5 gained, 2.5 lost, of 102: 6 / 102, and for the deviation
+    # sqrt(11 - 36 / 102) / 102 = 0.0319900, times 1.959964.
+    low, high = paired_interval(McNemar(2, 8, 0.11), 100)
+    assert (low, high) == pytest.approx((6 / 102 - 0.0626992, 6 / 102 + 0.0626992), abs=1e-6)
+    assert paired_interval(McNemar(8, 2, 0.11), 100) == pytest.approx((-high, -low))
+
+
+def test_the_interval_of_a_difference_holds_it_in_95_of_100_simulations():
+    random = np.random.Generator(np.random.Philox(key=5))
+    held = 0
+    for gained, lost in random.multinomial(200, [0.03, 0.01, 0.96], 2000)[:, :2]:
+        low, high = paired_interval(McNemar(int(lost), int(gained), 1.0), 200)
+        held += low <= 0.02 <= high
+    assert 0.93 <= held / 2000 <= 0.98

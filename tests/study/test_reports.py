@@ -86,8 +86,11 @@ def test_the_page_has_curves_of_every_run_and_a_slice_of_every_flag(grid):
     for run in (folder / "runs").glob("trial-*"):
         assert all(run.name in chart for chart in charts[:2])
         last = (run / "history.csv").read_text().splitlines()[-1].partition(",")[0]
-        assert f"{run.name}, epoch {last}" in text
+        assert f"{run.name}, epoch {last}" in text and f"{run.name}, epoch 0" not in text
     assert text.count("trial-000, finetune_learning_rate 1e-5: ") == 1
+    for place, rate in enumerate(("1e-5", "1e-4")):  # each group has a colour, for its three runs
+        key = f'<span class="key c{place}"></span>trial-00{place}, --finetune_learning_rate={rate}<'
+        assert key in text and text.count(f'<polyline class="c{place}"') == 2 * 3
 
 
 def test_the_flag_file_has_the_flags_of_the_best_run(grid):

@@ -25,14 +25,15 @@ def known(values):
     return {"validation_loss": [loss], "validation_accuracy": [0.5]}
 
 
-def searched(folder, count, reverse=False, **given):
-    """Carries out trials, some at a time where there are several jobs, and in a strange order."""
+def searched(folder, count, reverse=False, at_once=0, **given):
+    """Carries out trials, as many at a time as there are jobs or fewer, and in a strange order."""
     folder.mkdir()
     asked = plan(**given)
     search = Search(folder, asked, parse(SPACE), IN_MEMORY)
     search.prepare(count)
-    for first in range(0, count, asked.jobs):
-        going = [search.begin() for _ in range(first, min(count, first + asked.jobs))]
+    side_by_side = at_once or asked.jobs
+    for first in range(0, count, side_by_side):
+        going = [search.begin() for _ in range(first, min(count, first + side_by_side))]
         values = [search.values(frozen) for frozen in going]
         for frozen, found in sorted(
             zip(going, values, strict=True), key=lambda each: each[0].number, reverse=reverse
@@ -62,7 +63,8 @@ def test_the_same_study_chooses_the_same_points_and_another_seed_others(tmp_path
 def test_what_ends_first_has_no_say_where_some_go_on_side_by_side(tmp_path):
     one = searched(tmp_path / "a", 14, jobs=2)
     two = searched(tmp_path / "b", 14, jobs=2, reverse=True)
-    assert points(one) == points(two)
+    three = searched(tmp_path / "c", 14, jobs=2, at_once=1)
+    assert points(one) == points(two) == points(three)
 
 
 def test_later_trials_learn_from_the_earlier_ones(long):
@@ -82,20 +84,34 @@ def test_values_are_of_their_kinds_and_ranges(long):
         assert values["kind"] in ("a", "b") and values["depth"] in (1, 2, 3)
 
 
-def test_a_trial_that_does_worse_than_most_is_given_up_and_only_these(tmp_path):
+@pytest.mark.parametrize(
+    ("objective", "better"), [("validation_loss", -1), ("validation_accuracy", 1)]
+)
+def test_a_trial_that_does_worse_than_most_is_given_up_and_only_these(tmp_path, objective, better):
     (tmp_path / "study").mkdir()
-    search = Search(tmp_path / "study", plan(), parse(SPACE), IN_MEMORY)
+    search = Search(tmp_path / "study", plan(objective=objective), parse(SPACE), IN_MEMORY)
     search.prepare(8)
     for number in range(6):
         frozen = search.begin()
         search.values(frozen)
-        assert not search.report(frozen, {1: 0.5 - 0.01 * number})
-        search.complete(frozen, {"validation_loss": [0.4 - 0.01 * number]})
+        assert not search.report(frozen, {1: 0.5 + 0.01 * better * number})
+        search.complete(frozen, {objective: [0.6 + 0.01 * better * number]})
+        assert bool(search.importances()) == (number >= 3)  # of fewer nothing can be said
     good, bad = search.begin(), search.begin()
-    assert not search.report(good, {1: 0.45})
-    assert search.report(bad, {1: 0.49})
+    assert not search.report(good, {1: 0.5 + 0.05 * better})
+    assert search.report(bad, {1: 0.5 + 0.01 * better})
     search.prune(bad, "epoch 1")
     assert search.trials()[-1].state.name == "PRUNED"
+
+
+def test_of_two_that_take_the_last_trial_at_once_one_gets_none_and_there_is_no_more_of_them(
+    tmp_path,
+):
+    (tmp_path / "study").mkdir()
+    search = Search(tmp_path / "study", plan(), parse(SPACE), IN_MEMORY)
+    search.prepare(1)
+    assert search.begin() is not None and search.begin() is None
+    assert len(search.trials()) == 1 and search.next_number() is None
 
 
 def test_a_trial_that_a_dead_worker_left_is_handed_on_under_its_number(tmp_path, monkeypatch):

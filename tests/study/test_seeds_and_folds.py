@@ -1,6 +1,7 @@
 """Studies over seeds and folds, with a stand-in for train.py."""
 
 import json
+import os
 import random
 import signal
 import time
@@ -85,6 +86,21 @@ def test_no_room_for_what_the_study_writes_is_one_line(flags, tmp_path):
     error = study(*asked, code=1, THAW_FAULT="write:study.html@1=ENOSPC").splitlines()[-1]
     assert error.startswith("python -m lib.study: error: ") and "No space left on device" in error
     assert "All of it on one page" in study(*asked)
+
+
+def test_a_run_that_somebody_else_stops_has_not_failed(flags, tmp_path):
+    asked = [f"--study={tmp_path / 'study'}", "--seeds=1", *flags]
+    process = start(*asked)
+    run = tmp_path / "study" / "runs" / "seed-0"
+    while not (run / "history.csv").exists():
+        time.sleep(0.05)
+    os.kill(int((run / ".lock").read_text()), signal.SIGTERM)
+    _, err = process.communicate()
+    assert process.returncode == 1 and not (tmp_path / "study" / "failed").exists()
+    assert err == (
+        "python -m lib.study: error: seed-0 was stopped by a signal: the same command goes on from"
+        " here\n"
+    )
 
 
 def test_two_processes_share_the_runs_of_a_study(flags, tmp_path):
