@@ -14,7 +14,14 @@ from lib.data.dataset import Subset
 from lib.distribution.workers import SINGLE, Workers
 from lib.errors import reason
 from lib.inference.baseline import Baseline
-from lib.inference.calibration import CALIBRATION, HIGHEST, LOWEST, calibrated, fit_temperature
+from lib.inference.calibration import (
+    CALIBRATION,
+    HIGHEST,
+    LOWEST,
+    calibrated,
+    fit_temperature,
+    temperature_of,
+)
 from lib.inference.trained import Trained, averaged, load_trained, open_trained
 from lib.inference.views import viewed
 from lib.model.freezing import Row, first_trained, freeze, layer_table
@@ -280,9 +287,12 @@ def _calibration_error(evaluation: Evaluation) -> float:
 def _averages(
     best: Trained, single: Evaluation, subset: Subset, extras: Extras, stop: StopRequest
 ) -> dict[str, Evaluation]:
-    """The evaluations of what is averaged: over views, and over runs."""
+    """The evaluations of what is averaged: over views, and over runs.
+
+    Of a run that is calibrated the calibrated probabilities are averaged, as `lib.predict` does.
+    """
     found = {}
-    of_run = single
+    of_run = _over_views(best, single, subset, 1, stop)
     if extras.views > 1:
         of_run = found["tta"] = _over_views(best, single, subset, extras.views, stop)
     if extras.ensemble:
@@ -302,13 +312,16 @@ def _averages(
 def _over_views(
     trained: Trained, single: Evaluation, subset: Subset, views: int, stop: StopRequest
 ) -> Evaluation:
-    """The mean over views of each image, of which the first is the image itself."""
-    if views == 1:
-        return single
+    """The mean over views of each image, of which the first is the image itself, calibrated."""
     seen = trained.network.image_size
     others = [evaluate_trained(trained, viewed(subset, n, seen), stop) for n in range(1, views)]
-    mean = averaged([each.probabilities for each in (single, *others)])[1]
-    return _evaluated(single.labels, mean)
+    temperature = temperature_of(trained.checkpoint.parent.parent, trained.checkpoint)
+    if temperature == 1.0 and not others:
+        return single
+    of_views = [each.probabilities for each in (single, *others)]
+    if temperature != 1.0:
+        of_views = [calibrated(each, temperature) for each in of_views]
+    return _evaluated(single.labels, averaged(of_views)[1])
 
 
 def _evaluated(labels: np.ndarray, probabilities: np.ndarray) -> Evaluation:

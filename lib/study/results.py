@@ -168,7 +168,8 @@ def points_of(plan: Plan, study: Path) -> list[Point]:
         begun = each["state"] != "waiting"
         point = _point(plan, study, name, values) if begun else Point(name, values, "waiting")
         names = ("state", "pruned_at", "error", "rating", "known", "weights")
-        found.append(dataclasses.replace(point, **{key: each[key] for key in names}))
+        # What an earlier version did not write down has its default.
+        found.append(dataclasses.replace(point, **{key: each[key] for key in names if key in each}))
     return found
 
 

@@ -1,5 +1,6 @@
 """A trained run averaged over views and with another run, and calibrated."""
 
+import csv
 import json
 import re
 import shutil
@@ -173,3 +174,17 @@ def test_a_run_of_other_classes_is_no_part_of_an_ensemble(run, tmp_path):
     (other / "config.json").write_text(json.dumps(config))
     done = train(f"--workdir={folder}", "--phase=evaluate", f"--ensemble={other}")
     assert done.returncode == 1 and f"--ensemble={other} has the classes wasps" in done.stderr
+
+
+def test_a_mean_over_views_is_the_one_that_predict_gives(run, distinct_classes, tmp_path, capsys):
+    folder, _ = run
+    with open(folder / "predictions.csv", newline="") as file:
+        tested = list(csv.DictReader(file))
+    images = [distinct_classes / row["file"] for row in tested]
+    predicted(
+        capsys, f"--workdir={folder}", *images, "--tta=flip", f"--output={tmp_path / 'x.jsonl'}"
+    )
+    given = [row["probabilities"] for row in rows(tmp_path / "x.jsonl")]
+    true = [each[row["true_class"]] for each, row in zip(given, tested, strict=True)]
+    found = json.loads((folder / "evaluation.json").read_text())["tta"]["loss"]
+    assert found == pytest.approx(-np.mean(np.log(true)), rel=1e-4)
