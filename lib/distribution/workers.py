@@ -75,7 +75,8 @@ class Workers:
         try:
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (RuntimeError, tf.errors.OpError) as error:
-            raise UserError(f"TensorFlow cannot join the workers: {reason(error)}") from error
+            why = reason(error).partition(". ")[0]  # all of it is a screenful
+            raise UserError(f"TensorFlow cannot join the workers: {why}") from error
         replica = tf.distribute.get_replica_context
 
         def exchange(function: Callable[[tf.Tensor], tf.Tensor]) -> tf.types.experimental.Callable:
@@ -161,7 +162,9 @@ class Workers:
         Raises:
             UserError: it is not.
         """
-        for name, fact in facts.items() if self.count > 1 else ():
+        if self.count == 1:
+            return
+        for name, fact in facts.items():
             digests = self._gather_bytes(hashlib.sha256(repr(fact).encode()).digest())
             for worker, digest in enumerate(digests):
                 if digest != digests[0]:
