@@ -196,11 +196,7 @@ def _is_linear(step: Step, graph: Graph) -> bool:
         return False
     if isinstance(layer, keras.layers.Dense):
         return len(graph.shapes[step.takes[0]]) in (1, 3) and layer.quantization_mode is None
-    return (
-        layer.data_format == "channels_last"
-        and getattr(layer, "groups", 1) == 1
-        and layer.padding in ("same", "valid")
-    )
+    return layer.data_format == "channels_last" and getattr(layer, "groups", 1) == 1
 
 
 def _is_of_one_type(step: Step) -> bool:
