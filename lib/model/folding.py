@@ -198,11 +198,7 @@ def _is_linear(step: Step, graph: Graph) -> bool:
         return False
     if isinstance(layer, keras.layers.Dense):
         return len(graph.shapes[step.takes[0]]) in (1, 3) and layer.quantization_mode is None
-    return (
-        layer.data_format == "channels_last"
-        and (not _is_grouped(layer) or _is_depthwise(layer))
-        and layer.padding in ("same", "valid")
-    )
+    return layer.data_format == "channels_last" and (not _is_grouped(layer) or _is_depthwise(layer))
 
 
 def _is_grouped(layer: keras.layers.Layer) -> bool:

@@ -165,6 +165,14 @@ CHAINS = {
         in_a_row(lambda: layers.Conv2D(8, 3, dtype="mixed_float16"), layers.BatchNormalization),
         0,
     ),
+    "half precision twice": (
+        in_a_row(
+            lambda: layers.Conv2D(8, 3, dtype="mixed_float16"),
+            lambda: layers.Conv2D(8, 3, dtype="mixed_float16"),
+            layers.BatchNormalization,
+        ),
+        0,
+    ),
     "half precision behind": (
         in_a_row(
             convolution, lambda: layers.BatchNormalization(dtype="mixed_float16"), layers.ReLU
