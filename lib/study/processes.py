@@ -1,8 +1,8 @@
 """The processes of a study: `train.py`, each in a session of its own, stopped within seconds."""
 
 import contextlib
-import ctypes
 import fcntl
+import functools
 import json
 import os
 import shlex
@@ -16,6 +16,7 @@ from pathlib import Path
 from lib.config import setting
 from lib.errors import UserError
 from lib.study.plan import StudyRun
+from lib.system.children import end_with_parent
 from lib.system.file_lock import try_lock
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,6 @@ TRAIN = ROOT / "train.py"
 # How runs are stopped, and how many seconds each way has: the first signal lets them write a
 # checkpoint, the second ends them at once. All is over within five seconds.
 _STOPS = ((signal.SIGINT, 3.0), (signal.SIGINT, 0.7), (signal.SIGKILL, 5.0))
-_PR_SET_PDEATHSIG = 1  # of Linux' <sys/prctl.h>
 _SAID = "train.py: error: "
 _TRACEBACK = "Traceback (most recent call last):"
 _PROMPT = "$ "  # begins the line of a log that has a start's command
@@ -36,7 +36,6 @@ class Processes:
 
     def __init__(self):
         self._going: list[subprocess.Popen] = []
-        self._prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
     def start(self, run: StudyRun) -> subprocess.Popen:
         """Starts a run, or resumes it."""
@@ -55,15 +54,12 @@ class Processes:
                 # Ctrl-C on a terminal reaches a whole session at once, and a second signal would
                 # end a run before it has written its checkpoint: it gets one from here alone.
                 start_new_session=True,
-                preexec_fn=self._die_with_parent,  # safe: there are no threads here
+                # A study that is killed takes its runs with it: they write a checkpoint and end.
+                # Safe: there are no threads here.
+                preexec_fn=functools.partial(end_with_parent, signal.SIGTERM),
             )
         self._going.append(process)
         return process
-
-    def _die_with_parent(self) -> None:
-        """A study that is killed takes its runs with it: they write a checkpoint and end."""
-        if self._prctl:
-            self._prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     def ended(self, process: subprocess.Popen) -> bool:
         """Whether a process is at its end, by whichever way."""

@@ -16,26 +16,40 @@ from lib.system.sockets import free_addresses
 from tests.faults.program import TRAIN, Outcome, differences
 
 # 22 images in batches of 8: of the last one's four slices, one has no image.
-RECIPE = (
+SMALL = (
     "--image_size=32",
-    "--alpha=0.35",
     "--batch_size=8",
     "--slices=4",
+    "--ema=0.9",
+    "--checkpoint_every=2",
+)
+RECIPE = (
+    *SMALL,
+    "--alpha=0.35",
     "--phases=head,top,all",
     "--head_epochs=2",
     "--head_views=1",
-    "--head_learning_rate=0.01",
     "--head_optimizer=adam",
+    "--head_learning_rate=0.01",
     "--top_epochs=1",
     "--top_thaw=block_16",
     "--top_optimizer=adamw(weight_decay=0.05)",
     "--all_epochs=1",
     "--all_thaw=block_15",
+    "--all_layer_decay=0.5",
     "--all_optimizer=rmsprop",
-    "--augment=flip|mixup(0.2)",
-    "--ema=0.9",
-    "--checkpoint_every=2",
+    "--augment=flip|mixup(0.2)|cutmix",
+    "--class_weights=ants:1,bees:2",
+    "--histograms",
 )
+PLUGIN = """
+import tensorflow as tf
+from lib.training.losses import LOSSES
+
+@LOSSES.register
+def brier(logits, targets):
+    return tf.reduce_sum((tf.sigmoid(logits) - targets) ** 2, axis=1)
+"""
 
 _LONG = 1200  # seconds after which a test fails, on however busy a machine
 
@@ -43,9 +57,9 @@ _LONG = 1200  # seconds after which a test fails, on however busy a machine
 class Program:
     """A command line, and processes of it."""
 
-    def __init__(self, home, dataset, weights):
+    def __init__(self, home, *arguments):
         self._home = home
-        self._arguments = (f"--dataset={dataset}", f"--weights={weights}", *RECIPE)
+        self._arguments = arguments
 
     def start(self, folder, *flags, fault="", **variables):
         command = [sys.executable, TRAIN, *self._arguments, f"--workdir={folder}", *flags]
@@ -81,7 +95,11 @@ def ended(process):
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory, two_classes, weight_file):
-    return Program(tmp_path_factory.mktemp("cache"), two_classes, weight_file)
+    home = tmp_path_factory.mktemp("cache")
+    (home / "plugin.py").write_text(PLUGIN, encoding="utf-8")
+    mine = (f"--plugin={home / 'plugin.py'}", "--loss=brier")
+    data = (f"--dataset={two_classes}", f"--weights={weight_file}")
+    return Program(home, *data, *mine, *RECIPE)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +110,7 @@ def alone(program, tmp_path_factory):
     return Outcome.of(folder)
 
 
-@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 2), (4, 1)])
+@pytest.mark.parametrize(("workers", "threads"), [(2, 2), (4, 1)])
 def test_any_number_of_workers_and_threads_comes_to_the_same_bits(
     program, alone, tmp_path, workers, threads
 ):
@@ -112,6 +130,32 @@ def test_a_run_goes_on_with_another_number_of_workers_in_the_middle_of_an_epoch(
         assert (kept["workers"], kept["slices"]) == (workers, 4)
     program.run(folder, "--threads=2")
     assert differences(Outcome.of(folder), alone) == []
+
+
+def test_workers_begin_after_another_run_restore_its_best_epoch_and_go_on_for_more_epochs(
+    tmp_path, two_classes
+):
+    backbone = ("--backbone=mobilenet_v3_small", "--weights=none")
+    program = Program(tmp_path, f"--dataset={two_classes}", *backbone, *SMALL)
+    program.run(tmp_path / "base", "--phases=head", "--head_epochs=1")
+    flags = (
+        f"--from_run={tmp_path / 'base'}",
+        "--phases=again,finetune",
+        "--again_thaw=none",
+        "--again_epochs=3",
+        "--again_learning_rate=30",
+        "--again_patience=1",
+        "--again_restore_best",
+        "--finetune_thaw=20%",
+    )
+    program.run(tmp_path / "alone", *flags, "--finetune_epochs=2", "--threads=2")
+    program.run(tmp_path / "run", *flags, "--finetune_epochs=1", "--workers=2", "--threads=1")
+    program.run(tmp_path / "run", *flags, "--finetune_epochs=2", "--workers=4", "--threads=1")
+    expected = Outcome.of(tmp_path / "alone")
+    assert differences(Outcome.of(tmp_path / "run"), expected) == []
+    rows = [dict(zip(expected.history[0], row, strict=True)) for row in expected.history[1:]]
+    losses = [float(row["validation_loss"]) for row in rows if row["phase"] == "again"]
+    assert min(losses) < losses[-1]  # else there was nothing to restore
 
 
 @pytest.mark.parametrize(
