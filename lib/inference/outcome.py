@@ -291,10 +291,10 @@ def _averages(
 
     Of a run that is calibrated the calibrated probabilities are averaged, as `lib.predict` does.
     """
-    found = {}
-    of_run = _over_views(best, single, subset, 1, stop)
-    if extras.views > 1:
-        of_run = found["tta"] = _over_views(best, single, subset, extras.views, stop)
+    if extras.views == 1 and not extras.ensemble:
+        return {}
+    of_run = _over_views(best, single, subset, extras.views, stop)
+    found = {"tta": of_run} if extras.views > 1 else {}
     if extras.ensemble:
         members = [of_run]
         for each in extras.ensemble:
