@@ -6,20 +6,21 @@ import pytest
 
 from tests.faults.program import Outcome, history
 
-COLOR_JITTER = ["--augment=flip|rotate(0.2)|color(0.3)"]
-THIRD_PHASE = [
-    "--phases=head,finetune,all",
-    "--finetune_epochs=1",
-    "--all_epochs=1",
-    "--all_thaw=all",
-    "--all_optimizer=adam",
-]
 FOCAL = ["--loss=focal(gamma=1.5)", "--class_weights=cats:1,dogs:2"]
-SMOOTHING = ["--loss=cross_entropy(label_smoothing=0.1)"]
-LAYER_RATES = ["--finetune_layer_decay=0.5", "--finetune_thaw=block_15"]
-MIXUP = ["--augment=flip|mixup(0.4)", "--head_views=1", "--head_epochs=2", "--ema=0.9"]
-MIDDLE = ["--source_size=40", "--augment=flip|crop"]
+COLOR_JITTER = [
+    "--augment=flip|rotate(0.2)|color(0.3)",
+    "--finetune_layer_decay=0.5",
+    "--finetune_thaw=block_15",
+]
+MIXUP = [
+    "--source_size=40",
+    "--augment=flip|crop|mixup(0.4)",
+    "--head_views=1",
+    "--head_epochs=2",
+    "--ema=0.9",
+]
 OPTIMIZER = [
+    "--loss=cross_entropy(label_smoothing=0.1)",
     "--head_optimizer=adamw(weight_decay=0.05, global_clipnorm=1)",
     "--finetune_optimizer=sgd(momentum=0.9, nesterov=True)",
     "--finetune_schedule=linear(warmup=0.2)",
@@ -63,14 +64,10 @@ OF_THE_PLUGIN = [
 @pytest.mark.parametrize(
     "flags",
     [
-        pytest.param(COLOR_JITTER, id="color jitter"),
-        pytest.param(THIRD_PHASE, id="a third phase"),
         pytest.param(FOCAL, id="focal loss and class weights"),
-        pytest.param(SMOOTHING, id="label smoothing"),
-        pytest.param(LAYER_RATES, id="rates by depth"),
-        pytest.param(MIXUP, id="mixup of views, and averages"),
-        pytest.param(MIDDLE, id="the middle of larger images"),
-        pytest.param(OPTIMIZER, id="options of optimizers"),
+        pytest.param(COLOR_JITTER, id="color jitter, and rates by depth"),
+        pytest.param(MIXUP, id="mixup of views of the middle, and averages"),
+        pytest.param(OPTIMIZER, id="label smoothing, and options of optimizers"),
     ],
 )
 def test_a_change_by_flags_gives_another_run_that_is_as_exact(reference, tmp_path, flags):
