@@ -23,9 +23,10 @@ from tensorflow.python.eager import context
 
 from lib.distribution.cluster import ALONE, Cluster
 from lib.errors import UserError, reason
+from lib.system.deadline import ends_within
 
 _HEARTBEAT = 5.0  # seconds after which TensorFlow takes a silent worker for lost
-_JOINING = 30.0  # seconds for all to import TensorFlow and join, after they have met
+_JOINING = 60.0  # seconds for all to import TensorFlow and join, after they have met
 _PATIENCE = 8.0  # seconds that a worker may be late
 _GOES_ON = "the same command goes on, with any number of workers"
 
@@ -72,8 +73,10 @@ class Workers:
             cluster_register_timeout_in_ms=int(1000 * _JOINING),
             coordinated_jobs=[job],
         )
-        try:
-            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        line = f"train.py: error: another worker does not join; {_GOES_ON}"
+        try:  # TensorFlow waits without end for one that has ended meanwhile, and is deaf
+            with ends_within(_JOINING, line):
+                strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (RuntimeError, tf.errors.OpError) as error:
             why = reason(error).partition(". ")[0]  # all of it is a screenful
             raise UserError(f"TensorFlow cannot join the workers: {why}") from error

@@ -1,0 +1,38 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# `PyDLL` keeps Python's lock for as long as the function takes.
+PROGRAM = """
+import ctypes, sys, threading, time
+from lib.system.deadline import ends_within
+
+seconds, needed = map(float, sys.argv[1:])
+threading.Thread(target=time.sleep, args=(0.01,)).start()
+with ends_within(seconds, "it does not answer"):
+    ctypes.PyDLL(None).usleep(int(1e6 * needed))
+print("done")
+"""
+
+
+def run(seconds, needed):
+    command = [sys.executable, "-c", PROGRAM, str(seconds), str(needed)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_what_ends_in_time_goes_on():
+    assert run(seconds=30, needed=0.1) == (0, "done\n", "")
+
+
+def test_what_does_not_ends_the_process_with_a_line_though_no_thread_can_run():
+    assert run(seconds=0.2, needed=50) == (1, "", "it does not answer\n")
+
+
+def test_a_hang_up_afterwards_is_not_the_end_by_that_handler():
+    ended = "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    ended += "from lib.system.deadline import ends_within\nwith ends_within(9, ''): pass\n"
+    ended += "os.kill(os.getpid(), signal.SIGHUP); print('goes on')"
+    done = subprocess.run([sys.executable, "-c", ended], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "goes on\n")
