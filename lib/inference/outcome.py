@@ -25,18 +25,18 @@ from lib.inference.calibration import (
 from lib.inference.trained import Trained, averaged, load_trained, open_trained
 from lib.inference.views import viewed
 from lib.model.freezing import Row, first_trained, freeze, layer_table
-from lib.model.gradcam import make_gradcam
+from lib.model.gradcam import GradCam, make_gradcam
 from lib.model.network import Network, weights_sha256
 from lib.reporting import diagnostics, plots
 from lib.reporting.metrics import calibration, mcnemar, metrics, paired_interval
 from lib.reporting.predictions import Predictions
-from lib.reporting.report import REPORT, write_page
+from lib.reporting.report import REPORT, html
 from lib.reporting.result import wilson_interval, write_predictions
 from lib.runs import folder as run_folder
 from lib.runs.early_stopping import epochs_of
 from lib.runs.history import Epoch, read_history
 from lib.system import fault_points
-from lib.system.files import read_json, write_json
+from lib.system.files import read_json, write_json, write_text
 from lib.system.progress import say
 from lib.system.runtime import peak_memory_mb, release_memory
 from lib.training.evaluation import Evaluation, Evaluator, evaluate
@@ -108,9 +108,8 @@ def finish(run: Run, evaluator: Evaluator | None = None) -> None:
         "test": figures,
         **_timing(run, monotonic() - began),
     }
-    layers = _layer_tables(run.network, run.config, journal.history)
-    saved = dataclasses.asdict(run_folder.require_saved(run.folder))
-    run.reports.page(saved, journal.history, layers, result, predictions, explain)
+    run.reports.keep_rendered()
+    _write_report(run.folder, run.network, journal.history, result, predictions, explain)
     run.reports.flush()
     # The last of all: where it is, predictions and report are.
     write_json(path, result)
@@ -205,10 +204,8 @@ def _add_to_result(
     if result.get("best", {}).get("step") != best.step:
         return
     result["calibration"] = found
-    saved, history = run_folder.require_saved(folder), read_history(folder / "history.csv")
-    layers = _layer_tables(best.network, saved.config, history)
-    explain = make_gradcam(best.network)
-    write_page(folder, dataclasses.asdict(saved), history, layers, result, predictions, explain)
+    history, explain = read_history(folder / "history.csv"), make_gradcam(best.network)
+    _write_report(folder, best.network, history, result, predictions, explain)
     write_json(path, result)
     say(f"It is in {path.name} and {REPORT} now, too")
 
@@ -429,6 +426,26 @@ def _timing(run: Run, evaluation_seconds: float) -> dict[str, Any]:
         },
         "peak_memory_mb": peak_memory_mb(),
     }
+
+
+def _write_report(
+    folder: Path,
+    network: Network,
+    history: Sequence[Epoch],
+    result: dict[str, Any],
+    predictions: Predictions,
+    explain: GradCam,
+) -> None:
+    """Writes all that is known of a run on one page.
+
+    Raises:
+        OSError: it cannot be written, and a run without its report is not finished.
+    """
+    saved = run_folder.require_saved(folder)
+    layers = _layer_tables(network, saved.config, history)
+    figure = folder / "plots" / "augmentation.png"
+    run = dataclasses.asdict(saved)
+    write_text(folder / REPORT, html(run, history, layers, result, predictions, explain, figure))
 
 
 def _layer_tables(

@@ -23,33 +23,11 @@ from lib.reporting.web import safe as _safe
 from lib.reporting.web import section as _section
 from lib.reporting.web import table as _table
 from lib.runs.history import Epoch, phase_starts
-from lib.system.atomic import replacing
 from lib.system.progress import duration
 
 REPORT = "report.html"
 _GALLERY = 12  # images in each gallery
 _MATRIX_CLASSES = 20  # up to so many, the confusion matrix is shown whole
-
-
-def write_page(
-    folder: Path,
-    run: Mapping[str, Any],
-    history: Sequence[Epoch],
-    layers: Mapping[str, Sequence[Row]],
-    result: Mapping[str, Any],
-    predictions: Predictions,
-    explain: Explain,
-) -> None:
-    """Writes `report.html` into the folder of a run; see `html` for the other arguments.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    figure = folder / "plots" / "augmentation.png"
-    text = html(run, history, layers, result, predictions, explain, figure)
-    with replacing(folder / REPORT) as temporary:
-        # A path may hold bytes that are not UTF-8.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def html(

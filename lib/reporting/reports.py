@@ -16,9 +16,8 @@ from lib.config import HOUSEKEEPING, setting, written
 from lib.errors import UserError, reason
 from lib.reporting import plots
 from lib.reporting.layer_table import Row, as_markdown, as_text
-from lib.reporting.predictions import Explain, Predictions
+from lib.reporting.predictions import Predictions
 from lib.reporting.rendering import Renderer
-from lib.reporting.report import write_page
 from lib.reporting.tensorboard import Summaries
 from lib.reporting.tiles import SHOWN, tiles
 from lib.runs.history import Epoch, write_history
@@ -97,22 +96,18 @@ class Reports:
 
     def has_images(self, name: str, step: int, split: str = "train") -> bool:
         """Whether `images` has kept the figure of that name and step, at this start or before."""
-        self._keep_rendered()
+        self.keep_rendered()
         return self._plot(name).is_file() and self._summaries.has(split, name, step)
 
-    def images(self, name: str, figure: Figure, step: int, split: str = "train") -> None:
-        """Has a figure rendered, to be kept as `plots/<name>.png` and in TensorBoard.
+    def images(self, name: str, figure: Figure, step: int, split: str | None = "train") -> None:
+        """Has a figure rendered, to be kept as `plots/<name>.png` and, of a split, in TensorBoard.
 
-        It is there after `page` or `close` at the latest.
+        It is there after `keep_rendered` or `close` at the latest.
         """
-        self._begin(name, figure, split, step)
-
-    def _begin(self, name: str, figure: Figure, split: str | None, step: int) -> None:
-        """Has a figure rendered; without a split it is not for TensorBoard."""
         self._begun.append((name, split, step, self._renderer.begin(figure)))
-        self._keep_rendered(wait=False)
+        self.keep_rendered(wait=False)
 
-    def _keep_rendered(self, wait: bool = True) -> None:
+    def keep_rendered(self, wait: bool = True) -> None:
         """Keeps the figures that are rendered, or all where they are waited for."""
         while self._begun and (wait or self._begun[0][-1].done()):
             name, split, step, result = self._begun.popleft()
@@ -125,7 +120,7 @@ class Reports:
 
     def _curves_figure(self, history: Sequence[Epoch]) -> None:
         """Has the curves drawn; TensorBoard has its own, which can be looked into."""
-        self._begin("curves", plots.curves(history), None, history[-1].step)
+        self.images("curves", plots.curves(history), history[-1].step, split=None)
 
     def validated(self, predictions: Predictions, step: int) -> None:
         """Shows predictions for validation images: for a fixed few, and the worst mistakes."""
@@ -219,27 +214,10 @@ class Reports:
         with self._tolerant("the summaries"):
             self._summaries.flush()
 
-    def page(
-        self,
-        run: Mapping[str, Any],
-        history: Sequence[Epoch],
-        layers: Mapping[str, Sequence[Row]],
-        result: Mapping[str, Any],
-        predictions: Predictions,
-        explain: Explain,
-    ) -> None:
-        """Writes `report.html`; see `lib.reporting.report` for the arguments.
-
-        Raises:
-            OSError: it cannot be written, and a run without its report is not finished.
-        """
-        self._keep_rendered()
-        write_page(self._folder, run, history, layers, result, predictions, explain)
-
     def close(self) -> None:
         """Writes what is left."""
         try:
-            self._keep_rendered()
+            self.keep_rendered()
         finally:
             self._renderer.close()
             with self._tolerant("the summaries"):
