@@ -34,7 +34,7 @@ from absl import flags as absl_flags
 import flags
 from lib.config import Config
 from lib.distribution.launch import Launcher
-from lib.errors import Stopped, UserError
+from lib.errors import Stopped, UserError, last_line
 from lib.system.atomic import NO_PLACE
 from lib.system.progress import say
 from lib.train import dry_run, evaluate, suggest_rate, train
@@ -87,8 +87,8 @@ def main(_: list[str]) -> None:
 def give_up(problem: str, code: int = 1) -> NoReturn:
     """Leaves the program with an error; from any thread."""
     if WORKERS.count == 1:
-        sys.exit(f"train.py: error: {problem}")
-    leave(f"train.py: error: {problem}", code, sys.stderr)
+        sys.exit(last_line(problem))
+    leave(last_line(problem), code, sys.stderr)
 
 
 def leave(line: str, code: int, stream: TextIO | None = None) -> NoReturn:

@@ -19,6 +19,7 @@ from statistics import median
 
 from lib.config import Config
 from lib.distribution.cluster import Cluster, from_environment
+from lib.distribution.meeting import Meeting
 from lib.system.progress import bar
 from lib.system.sockets import free_addresses
 
@@ -41,10 +42,14 @@ def measured(config: Config, cluster: Cluster) -> dict[str, float]:
     """What the parts of a step take in this worker."""
     from lib.system import runtime
 
+    meeting = Meeting(cluster)
+    if cluster.count > 1:
+        meeting.hold({}, None, 60.0)
+
     def connect():
         from lib.distribution.workers import Workers
 
-        return Workers(cluster)
+        return Workers(meeting)
 
     workers = runtime.start(1, 0, connect)
     import numpy as np

@@ -28,6 +28,11 @@ class Stopped(Exception):
         self.exit_code = 128 + number
 
 
+def last_line(problem: str) -> str:
+    """How `train.py` says, last, what it ends for."""
+    return f"train.py: error: {problem}"
+
+
 def reason(error: Exception) -> str:
     """What went wrong, on one line, without the names that TensorFlow gives to its operations."""
     # Of an error in a graph TensorFlow says first where the graph was made, then what happened.

@@ -7,14 +7,15 @@ and answers with what it knows of the run, or with what is wrong.
 import contextlib
 import json
 import os
+import socket
 import time
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 
 from lib.distribution.cluster import ALONE, Cluster
 from lib.errors import UserError
 from lib.system.progress import say
-from lib.system.sockets import call, listen
+from lib.system.sockets import call, listen, receive, send
 
 _SAY_AFTER = 5.0  # seconds of waiting
 
@@ -24,6 +25,7 @@ class Meeting:
 
     Attributes:
         cluster: all workers, and which this one is.
+        links: by the names of others, connections that last for as long as both sides live.
 
     Raises:
         UserError: the port of this worker's address is taken.
@@ -31,6 +33,7 @@ class Meeting:
 
     def __init__(self, cluster: Cluster = ALONE):
         self.cluster = cluster
+        self.links: dict[str, socket.socket] = {}
         if cluster.count == 1:
             return
         port = int(cluster.addresses[cluster.index].rpartition(":")[2])
@@ -71,38 +74,33 @@ class Meeting:
         ends = time.monotonic() + seconds
         complaint = ""
         self._server.settimeout(0.2)
-        with contextlib.ExitStack() as stack:
-            come: dict[int, IO] = {}
-            while missing := ", ".join(name(i) for i in range(1, count) if i not in come):
-                if time.monotonic() > ends:
-                    complaint = complaint or (
-                        f"{count - 1 - len(come)} of {count} workers did not come: {missing}"
-                    )
-                    break
-                if time.monotonic() > said:
-                    say(f"Waiting for {missing}")
-                    said = ends
-                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                    link = stack.enter_context(self._server.accept()[0])
-                    link.settimeout(2)
-                    file = stack.enter_context(link.makefile("rw"))
-                    told = json.loads(file.readline())
-                    difference = _difference(name(told["index"]), told["facts"], facts)
-                    come[told["index"]] = file
-                    if difference and not complaint:  # the others shall know, if they come soon
-                        complaint, ends = difference, min(ends, time.monotonic() + 2)
-            for file in come.values():
-                with contextlib.suppress(OSError):
-                    print(json.dumps({"error": complaint, "known": known}), file=file, flush=True)
-            for file in come.values():  # the other side closes first, so that the port is free
-                with contextlib.suppress(OSError):
-                    file.read()
+        come: dict[int, socket.socket] = {}
+        while missing := ", ".join(name(i) for i in range(1, count) if i not in come):
+            if time.monotonic() > ends:
+                complaint = complaint or (
+                    f"{count - 1 - len(come)} of {count} workers did not come: {missing}"
+                )
+                break
+            if time.monotonic() > said:
+                say(f"Waiting for {missing}")
+                said = ends
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                link = self._server.accept()[0]
+                link.settimeout(2)
+                told = receive(link)
+                difference = _difference(name(told["index"]), told["facts"], facts)
+                come[told["index"]] = link
+                if difference and not complaint:  # the others shall know, if they come soon
+                    complaint, ends = difference, min(ends, time.monotonic() + 2)
+        for link in come.values():
+            with contextlib.suppress(OSError):
+                send(link, {"error": complaint, "known": known})
         if complaint:
             raise UserError(complaint)
+        self.links = {name(index): link for index, link in come.items()}
 
     def _tell(self, facts: dict[str, Any], seconds: float) -> Any:
         chief = self.cluster.addresses[0]
-        told = json.dumps({"index": self.cluster.index, "facts": facts})
         try:
             link = call(chief, seconds)
         except OSError as error:
@@ -110,14 +108,14 @@ class Meeting:
                 f"the chief at {chief} cannot be reached ({error.strerror or error}): start it, or"
                 " correct its address"
             ) from None
-        with link, link.makefile("rw") as file:
-            try:
-                print(told, file=file, flush=True)
-                answer = json.loads(file.readline())  # until the chief answers, or ends
-            except (OSError, ValueError):
-                raise UserError(f"the chief at {chief} ended before all workers had come") from None
+        try:
+            send(link, {"index": self.cluster.index, "facts": facts})
+            answer = receive(link)  # until the chief answers, or ends
+        except (OSError, ValueError):
+            raise UserError(f"the chief at {chief} ended before all workers had come") from None
         if answer["error"]:
             raise UserError(answer["error"])
+        self.links = {self.cluster.name(0): link}
         return answer["known"]
 
 

@@ -21,8 +21,8 @@ from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 # TensorFlow has no public place for how soon a lost worker is noticed.
 from tensorflow.python.eager import context
 
-from lib.distribution.cluster import ALONE, Cluster
-from lib.errors import UserError, reason
+from lib.distribution.meeting import Meeting
+from lib.errors import UserError, last_line, reason
 from lib.system.deadline import ends_within
 
 _HEARTBEAT = 5.0  # seconds after which TensorFlow takes a silent worker for lost
@@ -38,7 +38,7 @@ class Workers:
     workers, in the same order.
 
     Args:
-        cluster: all workers.
+        meeting: which all workers have held.
         requested: gives the number of the signal that asked this worker to stop; 0 for none.
         agreed: told, after each exchange, the number of a signal that any worker has received.
         give_up: ends the process with a line, from any thread, where a worker does not answer.
@@ -49,16 +49,16 @@ class Workers:
 
     def __init__(
         self,
-        cluster: Cluster = ALONE,
+        meeting: Meeting,
         requested: Callable[[], int] = lambda: 0,
         agreed: Callable[[int], None] = lambda number: None,
         give_up: Callable[[str], None] = lambda line: None,
     ):
+        cluster = self._cluster = meeting.cluster
         self.index, self.count, self.chief = cluster.index, cluster.count, cluster.chief
-        self._cluster = cluster
         self._requested, self._agreed, self._give_up = requested, agreed, give_up
         self._longest = 0.0  # of the bounded waits so far
-        self._in_step = False
+        self._links, self._in_step = meeting.links, False
         if self.count > 1:
             self._connect()
 
@@ -73,9 +73,11 @@ class Workers:
             cluster_register_timeout_in_ms=int(1000 * _JOINING),
             coordinated_jobs=[job],
         )
-        line = f"train.py: error: another worker does not join; {_GOES_ON}"
-        try:  # TensorFlow waits without end for one that has ended meanwhile, and is deaf
-            with ends_within(_JOINING, line):
+        late = last_line(f"another worker does not join; {_GOES_ON}")
+        ended = f"has ended; {_GOES_ON}"
+        lost = {link: last_line(f"{name} {ended}") for name, link in self._links.items()}
+        try:  # TensorFlow waits for one that has ended meanwhile without end, deaf
+            with ends_within(_JOINING, late, lost):
                 strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (RuntimeError, tf.errors.OpError) as error:
             why = reason(error).partition(". ")[0]  # all of it is a screenful
@@ -198,4 +200,4 @@ class Workers:
 
 
 # A process that trains by itself.
-SINGLE = Workers()
+SINGLE = Workers(Meeting())

@@ -1,8 +1,10 @@
 """Connections by TCP: listening to all that may call, and calling one that may not listen yet."""
 
 import contextlib
+import json
 import socket
 import time
+from typing import Any
 
 _AGAIN = 0.2  # seconds
 
@@ -53,3 +55,19 @@ def call(address: str, seconds: float) -> socket.socket:
         else:
             connection.settimeout(None)
             return connection
+
+
+def send(connection: socket.socket, message: Any) -> None:
+    """Sends what JSON holds."""
+    connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def receive(connection: socket.socket) -> Any:
+    """What the other side sent, who sends no more before it is answered.
+
+    Raises:
+        OSError: the connection is broken, or its time is over.
+        ValueError: it was closed, or who is there sends something else.
+    """
+    with connection.makefile() as file:
+        return json.loads(file.readline())

@@ -159,12 +159,21 @@ def test_workers_begin_with_another_runs_head_and_restore_their_best_epoch(tmp_p
 @pytest.mark.parametrize(
     ("of_chief", "of_other", "codes"),
     [
+        ("", "tensorflow@1=SIGKILL", (1, -9)),
+        ("tensorflow@1=SIGKILL", "", (-9, 1)),
         ("", "step@3=SIGKILL", (1, -9)),
         ("step@3=SIGKILL", "", (-9, 1)),
         ("", "step@3=SIGTERM", (143, 143)),
         ("checkpoints:data@2=ENOSPC", "", (1, 1)),
     ],
-    ids=["a worker is killed", "the chief is killed", "a worker is stopped", "a disk is full"],
+    ids=[
+        "a worker is killed before it joins",
+        "the chief is killed before it joins",
+        "a worker is killed",
+        "the chief is killed",
+        "a worker is stopped",
+        "a disk is full",
+    ],
 )
 def test_when_one_ends_the_others_end_with_a_line_and_the_run_goes_on(
     program, alone, tmp_path, of_chief, of_other, codes
@@ -175,9 +184,10 @@ def test_when_one_ends_the_others_end_with_a_line_and_the_run_goes_on(
     for code, out, err in found:
         if code == 1:
             assert err.startswith("train.py: error: ") and err.count("\n") == 1, err
+            assert "does not join" not in err, "who has ended is known at once"
         if code == 143:
             assert "Stopped by SIGTERM" in out + err
-    if "SIGKILL" in of_other:  # the kills of one process have tests of their own
+    if of_other == "step@3=SIGKILL":  # the kills of one process have tests of their own
         program.run(folder)
         assert differences(Outcome.of(folder), alone) == []
 

@@ -1,6 +1,10 @@
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 # `PyDLL` keeps Python's lock for as long as the function takes.
@@ -28,6 +32,28 @@ def test_what_ends_in_time_goes_on():
 
 def test_what_does_not_ends_the_process_with_a_line_though_no_thread_can_run():
     assert run(seconds=0.2, needed=50) == (1, "", "it does not answer\n")
+
+
+@pytest.mark.parametrize("closed_before", [True, False])
+def test_neither_does_one_who_waits_for_another_whose_connection_is_closed(closed_before):
+    here, there = socket.socketpair()
+    waiting = PROGRAM.replace('"it does not answer"', '"late", {link: "it has ended"}').replace(
+        "with ends", f"link = socket.socket(fileno={there.fileno()})\nwith ends"
+    )
+    command = [sys.executable, "-c", "import socket" + waiting, "40", "50"]
+    with (
+        here,
+        there,
+        subprocess.Popen(
+            command, pass_fds=[there.fileno()], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        if not closed_before:
+            time.sleep(1)
+            assert process.poll() is None
+        here.close()
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, "it has ended\n")
 
 
 def test_a_hang_up_afterwards_is_not_the_end_by_that_handler():
