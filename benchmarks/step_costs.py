@@ -44,7 +44,7 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     """The parts of a phase's step and of what is done between steps."""
     import tensorflow as tf
 
-    from lib.data.augmentation import Augmentation
+    from lib.data.augmentation import augmentation_of
     from lib.runs.checkpoints import CachedCheckpoint, Checkpoints
     from lib.runs.state import State
     from lib.training.build import build_learner
@@ -60,7 +60,7 @@ def parts_of(run: FinishedRun, phase: Phase) -> Iterator[tuple[str, Cost]]:
     shape = (config.batch_size, config.image_size, config.image_size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     targets = tf.zeros((config.batch_size, network.head.units))
-    augmentation = Augmentation(config.augment, config.seed, config.image_size)
+    augmentation = augmentation_of(config)
     varied = augmentation(images, targets, 0).images.numpy()
     batch = Batch(engine.prefix(varied), targets, config.batch_size)
     computed = slice_step(batch, 0)

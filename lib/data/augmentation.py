@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from lib.config import setting
+from lib.config import Config, setting
 from lib.data.augment import OPERATIONS
 from lib.data.examples import Examples
 from lib.data.geometry import Geometry, composed, interpolated
@@ -165,6 +165,15 @@ class Augmentation:
             raise UserError(f"{operation.spec}: {error}") from error
         except Exception as error:
             raise UserError(f"{operation.spec}: {operation.place_of(error)}") from error
+
+
+def augmentation_of(config: Config) -> Augmentation:
+    """What a run does to its training examples.
+
+    Raises:
+        UserError: as `Augmentation` does.
+    """
+    return Augmentation(config.augment, config.seed, config.image_size)
 
 
 class _Operation:

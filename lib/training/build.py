@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lib.config import Config, Phase
-from lib.data.augmentation import Augmentation
+from lib.data.augmentation import Augmentation, augmentation_of
 from lib.data.dataset import Dataset, Subset
 from lib.distribution.workers import SINGLE, Workers
 from lib.model.engine import cut
@@ -195,7 +195,7 @@ def build_feed(
     config: Config, subset: Subset, learner: Learner, augmentation: Augmentation | None = None
 ) -> TrainingFeed:
     """The batches of a split for training, augmented, at the cut of the network."""
-    augmentation = augmentation or Augmentation(config.augment, config.seed, config.image_size)
+    augmentation = augmentation or augmentation_of(config)
     return TrainingFeed(
         subset,
         learner.engine,

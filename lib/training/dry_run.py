@@ -12,7 +12,7 @@ from lib.data.order import steps_per_epoch
 from lib.model.engine import Border, border
 from lib.model.folding import followers_of
 from lib.model.freezing import first_trained, layer_table
-from lib.model.graph import leaf_layers
+from lib.model.graph import Step, leaf_layers
 from lib.model.network import Network
 from lib.reporting.layer_table import as_text
 from lib.runs.state import State
@@ -108,7 +108,7 @@ def _cut(found: Border, plain: bool) -> str:
     return "\n".join(lines)
 
 
-def _name(step) -> str:
+def _name(step: Step) -> str:
     return step.operation.name
 
 

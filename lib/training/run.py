@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lib.config import Config
-from lib.data.augmentation import Augmentation
+from lib.data.augmentation import Augmentation, augmentation_of
 from lib.data.dataset import Dataset
 from lib.data.order import batch_positions, steps_per_epoch
 from lib.distribution.workers import Workers
@@ -70,7 +70,7 @@ class Run:
     @functools.cached_property
     def augmentation(self) -> Augmentation:
         """How training images are varied; the same for all phases, as XLA compiles each anew."""
-        return Augmentation(self.config.augment, self.config.seed, self.config.image_size)
+        return augmentation_of(self.config)
 
     @property
     def resumed_at(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from lib.config import Config, setting
-from lib.data.augmentation import Augmentation
+from lib.data.augmentation import augmentation_of
 from lib.data.examples import target_columns
 from lib.errors import UserError
 from lib.model.architecture import build_backbone, open_kept
@@ -52,7 +52,7 @@ def require_trainable(config: Config, backbone: keras.Model, classes: Sequence[s
         UserError: it names an operation, loss, optimizer, schedule or layer that there is not, or
             gives it arguments that it does not take.
     """
-    Augmentation(config.augment, config.seed, config.image_size)
+    augmentation_of(config)
     with _given("loss", config.loss):
         make_loss(config.loss, columns=target_columns(len(classes)))
     with _given("class_weights", config.class_weights):
