@@ -103,7 +103,7 @@ def test_a_plugin_adds_an_operation_a_loss_a_schedule_and_a_scalar(reference, tm
     assert Outcome.of(tmp_path / "killed") == whole
 
 
-def test_gradual_thawing_killed_in_each_phase_ends_in_the_same_bits(reference, tmp_path):
+def test_gradual_thawing_killed_in_two_of_its_phases_ends_in_the_same_bits(reference, tmp_path):
     names = ("head", "top", "middle", "whole")
     others = [a for a in reference.program.arguments if not a.startswith(("--finetune", "--fine_"))]
     program = dataclasses.replace(reference.program, arguments=tuple(others)).with_flags(
@@ -112,8 +112,8 @@ def test_gradual_thawing_killed_in_each_phase_ends_in_the_same_bits(reference, t
     program.finish(tmp_path / "whole")
     whole = Outcome.of(tmp_path / "whole")
     assert [row[1] for row in history(tmp_path / "whole")] == ["phase", "start", *names]
-    # At the second step of each phase of three: as a start counts, from the checkpoint before.
-    for name, arrival, checkpoint in zip(names, (2, 5, 4, 5), (0, 4, 6, 10), strict=True):
+    # At the second of the three steps of a phase: as a start counts, from the checkpoint before.
+    for name, arrival, checkpoint in (("top", 5, 4), ("whole", 7, 10)):
         ended = program.run(tmp_path / "killed", fault=f"step@{arrival}")
         assert ended.code == -9, ended.stdout + ended.stderr
         assert f"Phase {name}:" in ended.stdout
