@@ -49,9 +49,10 @@ def measured(config: Config, cluster: Cluster) -> dict[str, float]:
     def connect():
         from lib.distribution.workers import Workers
 
-        return Workers(meeting)
+        return Workers(cluster)
 
-    workers = runtime.start(1, 0, connect)
+    with meeting.joining():
+        workers = runtime.start(1, 0, connect)
     import numpy as np
     import tensorflow as tf
 

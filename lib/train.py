@@ -70,7 +70,7 @@ def train(
     def connect() -> "Workers":
         from lib.distribution.workers import Workers
 
-        workers = Workers(meeting, lambda: stop.number, stop.agree, give_up)
+        workers = Workers(cluster, lambda: stop.number, stop.agree, give_up)
         stop.listen_again()  # TensorFlow takes SIGTERM for a preemption of the machine
         return workers
 

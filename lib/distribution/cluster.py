@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from lib.errors import UserError, reason
 from lib.system import slurm
 
+GOES_ON = "the same command goes on, with any number of workers"
+LOST = f"has ended or cannot be reached; {GOES_ON}"
 _FORM = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
 
 

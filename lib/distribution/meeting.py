@@ -12,11 +12,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from lib.distribution.cluster import ALONE, Cluster
-from lib.errors import UserError
+from lib.distribution.cluster import ALONE, GOES_ON, LOST, Cluster
+from lib.errors import UserError, last_line
+from lib.system.deadline import ends_within
 from lib.system.progress import say
 from lib.system.sockets import call, listen, receive, send
 
+JOINING = 120.0  # seconds for all to import TensorFlow and join, after they have met
 _SAY_AFTER = 5.0  # seconds of waiting
 
 
@@ -25,7 +27,6 @@ class Meeting:
 
     Attributes:
         cluster: all workers, and which this one is.
-        links: by the names of others, connections that last for as long as both sides live.
 
     Raises:
         UserError: the port of this worker's address is taken.
@@ -33,7 +34,7 @@ class Meeting:
 
     def __init__(self, cluster: Cluster = ALONE):
         self.cluster = cluster
-        self.links: dict[str, socket.socket] = {}
+        self._links: dict[socket.socket, str] = {}  # by which the others are seen to end
         if cluster.count == 1:
             return
         port = int(cluster.addresses[cluster.index].rpartition(":")[2])
@@ -68,18 +69,22 @@ class Meeting:
             return known
         return self._tell(facts, seconds)
 
+    def joining(self) -> contextlib.AbstractContextManager[None]:
+        """Ends this process, with a line, where another ends or is late before all have joined."""
+        if self.cluster.count == 1:
+            return contextlib.nullcontext()
+        lost = {link: last_line(f"{name} {LOST}") for link, name in self._links.items()}
+        return ends_within(JOINING, last_line(f"another worker does not join; {GOES_ON}"), lost)
+
     def _listen(self, facts: dict[str, Any], known: Any, seconds: float) -> None:
-        count, name = self.cluster.count, self.cluster.name
-        said = time.monotonic() + _SAY_AFTER
-        ends = time.monotonic() + seconds
-        complaint = ""
+        count, name, complaint = self.cluster.count, self.cluster.name, ""
+        said, ends = time.monotonic() + _SAY_AFTER, time.monotonic() + seconds
         self._server.settimeout(0.2)
         come: dict[int, socket.socket] = {}
         while missing := ", ".join(name(i) for i in range(1, count) if i not in come):
             if time.monotonic() > ends:
-                complaint = complaint or (
-                    f"{count - 1 - len(come)} of {count} workers did not come: {missing}"
-                )
+                late = f"{count - 1 - len(come)} of {count} workers did not come: {missing}"
+                complaint = complaint or late
                 break
             if time.monotonic() > said:
                 say(f"Waiting for {missing}")
@@ -97,7 +102,7 @@ class Meeting:
                 send(link, {"error": complaint, "known": known})
         if complaint:
             raise UserError(complaint)
-        self.links = {name(index): link for index, link in come.items()}
+        self._links = {link: name(index) for index, link in come.items()}
 
     def _tell(self, facts: dict[str, Any], seconds: float) -> Any:
         chief = self.cluster.addresses[0]
@@ -115,7 +120,7 @@ class Meeting:
             raise UserError(f"the chief at {chief} ended before all workers had come") from None
         if answer["error"]:
             raise UserError(answer["error"])
-        self.links = {self.cluster.name(0): link}
+        self._links = {link: self.cluster.name(0)}
         return answer["known"]
 
 

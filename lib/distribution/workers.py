@@ -21,14 +21,12 @@ from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 # TensorFlow has no public place for how soon a lost worker is noticed.
 from tensorflow.python.eager import context
 
-from lib.distribution.meeting import Meeting
-from lib.errors import UserError, last_line, reason
-from lib.system.deadline import ends_within
+from lib.distribution.cluster import ALONE, GOES_ON, LOST, Cluster
+from lib.distribution.meeting import JOINING
+from lib.errors import UserError, reason
 
 _HEARTBEAT = 5.0  # seconds after which TensorFlow takes a silent worker for lost
-_JOINING = 60.0  # seconds for all to import TensorFlow and join, after they have met
 _PATIENCE = 8.0  # seconds that a worker may be late
-_GOES_ON = "the same command goes on, with any number of workers"
 
 
 class Workers:
@@ -38,7 +36,7 @@ class Workers:
     workers, in the same order.
 
     Args:
-        meeting: which all workers have held.
+        cluster: all workers, which have met.
         requested: gives the number of the signal that asked this worker to stop; 0 for none.
         agreed: told, after each exchange, the number of a signal that any worker has received.
         give_up: ends the process with a line, from any thread, where a worker does not answer.
@@ -49,16 +47,15 @@ class Workers:
 
     def __init__(
         self,
-        meeting: Meeting,
+        cluster: Cluster = ALONE,
         requested: Callable[[], int] = lambda: 0,
         agreed: Callable[[int], None] = lambda number: None,
         give_up: Callable[[str], None] = lambda line: None,
     ):
-        cluster = self._cluster = meeting.cluster
+        self._cluster = cluster
         self.index, self.count, self.chief = cluster.index, cluster.count, cluster.chief
         self._requested, self._agreed, self._give_up = requested, agreed, give_up
-        self._longest = 0.0  # of the bounded waits so far
-        self._links, self._in_step = meeting.links, False
+        self._in_step, self._longest = False, 0.0  # of the bounded waits so far
         if self.count > 1:
             self._connect()
 
@@ -70,15 +67,11 @@ class Workers:
             service_type="standalone",
             service_leader="/job:worker/replica:0/task:0",
             heartbeat_timeout_in_ms=int(1000 * _HEARTBEAT),
-            cluster_register_timeout_in_ms=int(1000 * _JOINING),
+            cluster_register_timeout_in_ms=int(1000 * JOINING),
             coordinated_jobs=[job],
         )
-        late = last_line(f"another worker does not join; {_GOES_ON}")
-        ended = f"has ended; {_GOES_ON}"
-        lost = {link: last_line(f"{name} {ended}") for name, link in self._links.items()}
-        try:  # TensorFlow waits for one that has ended meanwhile without end, deaf
-            with ends_within(_JOINING, late, lost):
-                strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (RuntimeError, tf.errors.OpError) as error:
             why = reason(error).partition(". ")[0]  # all of it is a screenful
             raise UserError(f"TensorFlow cannot join the workers: {why}") from error
@@ -137,8 +130,8 @@ class Workers:
         """The chief's bytes, on every worker; what the others give does not matter."""
         if self.count == 1:
             return content
-        length = self._gather_bytes(len(content).to_bytes(8, "little"))[0]
-        length = int.from_bytes(length, "little")
+        of_all = self._gather_bytes(len(content).to_bytes(8, "little"))
+        length = int.from_bytes(of_all[0], "little")
         padded = (content if self.chief else b"").ljust(length + -length % 4, b"\0")
         return self._gather_bytes(padded)[0][:length]
 
@@ -182,7 +175,7 @@ class Workers:
     def _watched(self, bounded: bool = True) -> Iterator[None]:
         """Names who is lost in an exchange, and bounds it in time where all are in step."""
         bounded, began = bounded and self._in_step, time.monotonic()
-        line = f"another worker does not answer; {_GOES_ON}"
+        line = f"another worker does not answer; {GOES_ON}"
         late = threading.Timer(max(_PATIENCE, 10 * self._longest), self._give_up, [line])
         late.daemon = True
         if bounded:
@@ -192,7 +185,7 @@ class Workers:
         except tf.errors.OpError as error:
             lost = re.search(r"worker/replica:0/task:(\d+)", str(error))
             name = self._cluster.name(int(lost[1])) if lost else "another worker"
-            raise UserError(f"{name} has ended or cannot be reached; {_GOES_ON}") from error
+            raise UserError(f"{name} {LOST}") from error
         finally:
             late.cancel()
         if bounded:
@@ -200,4 +193,4 @@ class Workers:
 
 
 # A process that trains by itself.
-SINGLE = Workers(Meeting())
+SINGLE = Workers()

@@ -89,10 +89,11 @@ def open_parts(
         before = known["run"] and run_folder.Saved(**known["run"])
         config = dataclasses.replace(config, slices=known["slices"])
         require_workers(config, meeting.cluster.count)
-    fault_points.point("tensorflow")
-    # It takes seconds, so that most of what can be wrong has been said by then; reading all
-    # images may take minutes, so that what TensorFlow must be asked for is asked before.
-    workers = runtime.start(config.threads, config.seed, connect)
+    with meeting.joining():
+        fault_points.point("tensorflow")
+        # It takes seconds, so that most of what can be wrong has been said by then; reading all
+        # images may take minutes, so that what TensorFlow must be asked for is asked before.
+        workers = runtime.start(config.threads, config.seed, connect)
     from lib.model.network import weights_sha256
     from lib.runs import resume
     from lib.training.trainable import build_network

@@ -192,13 +192,14 @@ def test_when_one_ends_the_others_end_with_a_line_and_the_run_goes_on(
         assert differences(Outcome.of(folder), alone) == []
 
 
-@pytest.mark.parametrize("how", ["SIGSTOP", "STUCK"])
-def test_a_worker_that_does_not_come_on_is_noticed(program, tmp_path, how):
-    chief, other = program.pair(tmp_path / "run", others=f"step@3={how}")
+@pytest.mark.parametrize("fault", ["tensorflow=SIGSTOP", "step@3=SIGSTOP", "step@3=STUCK"])
+def test_a_worker_that_does_not_come_on_is_noticed(program, tmp_path, fault):
+    chief, other = program.pair(tmp_path / "run", others=fault)
     code, _, err = ended(chief)
     other.kill()
     other.communicate()
     assert code == 1 and err.startswith("train.py: error: ") and err.count("\n") == 1, err
+    assert "does not join" not in err, "one that is frozen is noticed while TensorFlow starts, too"
 
 
 def test_a_worker_with_other_flags_is_named_before_training(program, tmp_path):

@@ -1,3 +1,4 @@
+import signal
 import socket
 import subprocess
 import sys
@@ -54,6 +55,40 @@ def test_neither_does_one_who_waits_for_another_whose_connection_is_closed(close
         here.close()
         _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (1, "it has ended\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which process is stopped is read in /proc")
+def test_whose_connection_leads_to_one_that_is_stopped_sees_it_closed():
+    here, there = socket.socketpair()
+    program = PROGRAM.replace('"it does not answer"', '"late", {link: "it has ended"}')
+    program = program.replace("    ctypes", "    print('watched', flush=True)\n    ctypes").replace(
+        "with ends",
+        "import lib.system.deadline\nlib.system.deadline._FROZEN = 0.5\n"
+        f"link = socket.socket(fileno={there.fileno()})\nwith ends",
+    )
+    command = [sys.executable, "-c", "import socket" + program, "40", "50"]
+    with (
+        here,
+        there,
+        subprocess.Popen(
+            command, pass_fds=[there.fileno()], cwd=ROOT, stdout=subprocess.PIPE
+        ) as process,
+    ):
+        there.close()
+        here.settimeout(20)
+        try:
+            assert process.stdout.readline() == b"watched\n"
+            process.send_signal(signal.SIGSTOP)
+            assert here.recv(1) == b""
+        finally:
+            process.kill()
+
+
+def test_under_nohup_it_is_killed_as_a_hang_up_would_not_end_it():
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PROGRAM
+    command = [sys.executable, "-c", ignoring, "0.2", "50"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "it does not answer\n")
 
 
 def test_a_hang_up_afterwards_is_not_the_end_by_that_handler():
