@@ -8,35 +8,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 _FROZEN = 5.0  # seconds after which a process that is stopped is taken for lost by the others
-
-# Waits until its input ends, as it does with the process that started it.
-_WATCH = """
-import json, os, select, signal, socket, sys, time
-
-def is_stopped(process):
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in b"tT"
-    except OSError:  # not on Linux
-        return False
-
-seconds, frozen, end, late, lost = json.loads(sys.argv[1])
-lost = {int(number): line for number, line in lost.items()}
-ends, process, last_ran, ready = time.monotonic() + seconds, os.getppid(), time.monotonic(), []
-while not ready and time.monotonic() < ends:
-    ready = select.select([0, *lost], [], [], min(0.5, seconds))[0]
-    if not is_stopped(process):
-        last_ran = time.monotonic()
-    elif not ready and time.monotonic() > last_ran + frozen:
-        for number in lost:
-            socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RDWR)
-if 0 not in ready:
-    print(lost[ready[0]] if ready else late, file=sys.stderr, flush=True)
-    os.kill(process, end)
-"""
+_WATCH = Path(__file__).with_name("watch.py")
 
 
 @contextlib.contextmanager
@@ -67,7 +43,7 @@ def ends_within(
     told = json.dumps([seconds, _FROZEN, end, late, numbers])
     try:
         with subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _WATCH, told],
+            [sys.executable, "-I", "-S", _WATCH, told],
             stdin=subprocess.PIPE,
             pass_fds=tuple(numbers),
             start_new_session=True,

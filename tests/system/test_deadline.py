@@ -57,6 +57,20 @@ def test_neither_does_one_who_waits_for_another_whose_connection_is_closed(close
     assert (process.returncode, said) == (1, "it has ended\n")
 
 
+def test_whose_own_reason_to_end_comes_soon_ends_by_it():
+    here, there = socket.socketpair()
+    program = PROGRAM.replace('"it does not answer"', '"late", {link: "it has ended"}').replace(
+        "with ends", f"link = socket.socket(fileno={there.fileno()})\nwith ends"
+    )
+    command = [sys.executable, "-c", "import socket" + program, "40", "0.3"]
+    with here, there:
+        here.close()
+        done = subprocess.run(
+            command, pass_fds=[there.fileno()], cwd=ROOT, capture_output=True, text=True
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="which process is stopped is read in /proc")
 def test_whose_connection_leads_to_one_that_is_stopped_sees_it_closed():
     here, there = socket.socketpair()
