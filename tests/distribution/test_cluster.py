@@ -1,4 +1,8 @@
 import json
+import os
+import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +31,19 @@ def test_a_chief_of_tf_config_comes_first():
 def test_workers_are_told_to_tensorflow_in_their_order():
     cluster = Cluster(("a:1", "b:2"), 1)
     assert from_environment({"TF_CONFIG": cluster.tf_config()}) == cluster
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_job_for_kubernetes_gives_each_worker_its_place():
+    exported = re.search(r"export TF_CONFIG=.*", (DOCS / "workers.yaml").read_text())[0]
+    for index in range(4):
+        shell = ["sh", "-c", exported + '; printf %s "$TF_CONFIG"']
+        variables = os.environ | {"JOB_COMPLETION_INDEX": str(index)}
+        told = subprocess.run(shell, env=variables, capture_output=True, text=True, check=True)
+        cluster = from_environment({"TF_CONFIG": told.stdout})
+        assert cluster.index == index and cluster.addresses[3] == "thaw-3.thaw:2222"
 
 
 @pytest.mark.parametrize(

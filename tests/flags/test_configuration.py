@@ -1,11 +1,12 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 from absl import flags as absl_flags
 
 import flags
-from lib.config import Config, resolved
+from lib.config import Config, require_workers, resolved
 
 PROGRAM = "train.py"
 
@@ -210,3 +211,12 @@ def test_help_is_no_failure(flag, capsys):
 
 def test_a_misspelt_flag_gets_a_suggestion(capsys):
     assert "batch_size" in refusal(capsys, "--batchsize=3")
+
+
+@pytest.mark.parametrize("file", ["workers.sbatch", "workers.yaml"])
+def test_the_jobs_that_are_shown_give_flags_that_there_are(file):
+    text = (Path(__file__).parents[2] / "docs" / file).read_text()
+    text = text.replace("\\\n", " ").replace('"$SLURM_CPUS_PER_TASK"', "8")
+    config = configuration(*re.search(r"train\.py (.*)", text)[1].split())
+    require_workers(config, 4)
+    assert config.batch_size == 128 and config.workdir.endswith("/runs/pets")
