@@ -18,7 +18,7 @@ from lib.system.deadline import ends_within
 from lib.system.progress import say
 from lib.system.sockets import call, listen, receive, send
 
-JOINING = 120.0  # seconds for all to import TensorFlow and join, after they have met
+JOINING = 600.0  # seconds for all to import TensorFlow and join, after they have met
 _SAY_AFTER = 5.0  # seconds of waiting
 
 

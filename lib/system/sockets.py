@@ -1,4 +1,7 @@
-"""Connections by TCP: listening to all that may call, and calling one that may not listen yet."""
+"""Connections by TCP: listening to all that may call, and calling one that may not listen yet.
+
+One whose other side cannot be reached any more is closed by the system after some ten seconds.
+"""
 
 import contextlib
 import json
@@ -7,6 +10,9 @@ import time
 from typing import Any
 
 _AGAIN = 0.2  # seconds
+# Ask after 4 seconds of silence, then every 2, and give up after 3 without an answer; where there
+# are no such options, the system's own times hold.
+_ASKING = (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
 
 
 def free_addresses(count: int) -> list[str]:
@@ -30,7 +36,8 @@ def listen(port: int, calls: int) -> socket.socket:
     """
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
-    return socket.create_server(("", port), family=family, backlog=calls, dualstack_ipv6=both)
+    server = socket.create_server(("", port), family=family, backlog=calls, dualstack_ipv6=both)
+    return _asking(server)  # and so do connections that are accepted from it
 
 
 def call(address: str, seconds: float) -> socket.socket:
@@ -54,7 +61,15 @@ def call(address: str, seconds: float) -> socket.socket:
             time.sleep(_AGAIN)
         else:
             connection.settimeout(None)
-            return connection
+            return _asking(connection)
+
+
+def _asking(connection: socket.socket) -> socket.socket:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _ASKING:
+        if option := getattr(socket, name, None):
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    return connection
 
 
 def send(connection: socket.socket, message: Any) -> None:
