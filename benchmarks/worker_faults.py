@@ -19,8 +19,8 @@ from typing import NamedTuple
 from lib.distribution.cluster import Cluster
 from lib.system.sockets import free_addresses
 
-_TRAIN = Path(__file__).parents[1] / "train.py"
-_FLAGS = (
+TRAIN = Path(__file__).parents[1] / "train.py"
+FLAGS = (
     *("--dataset=drawn", "--weights=drawn", "--alpha=0.35", "--image_size=96", "--batch_size=16"),
     *("--train_limit=64", "--eval_limit=32", "--head_epochs=2", "--finetune_epochs=2"),
     *("--checkpoint_every=2", "--threads=1", "--worker_wait=10"),
@@ -81,7 +81,7 @@ def happened(fault: Fault, home: Path) -> list[str]:
             "THAW_TRACE": str(folder / f"trace-{index}"),
         }
         processes[index] = subprocess.Popen(
-            [sys.executable, _TRAIN, *_FLAGS, f"--workdir={folder}/run", *(fault.flags * hit)],
+            [sys.executable, TRAIN, *FLAGS, f"--workdir={folder}/run", *(fault.flags * hit)],
             env=os.environ | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """Connections by TCP: listening to all that may call, and calling one that may not listen yet.
 
-One whose other side cannot be reached any more is closed by the system after some ten seconds.
+One whose other side cannot be reached any more is closed by the system within ten seconds.
 """
 
 import contextlib
@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 _AGAIN = 0.2  # seconds
-# Ask after 4 seconds of silence, then every 2, and give up after 3 without an answer; where there
+# Ask after 3 seconds of silence, then every 2, and give up after 2 without an answer; where there
 # are no such options, the system's own times hold.
-_ASKING = (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+_ASKING = (("TCP_KEEPIDLE", 3), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 2))
 
 
 def free_addresses(count: int) -> list[str]:
