@@ -91,7 +91,9 @@ class Search:
         self._own_file = not url
         self._beaten: dict[int, float] = {}
         self._folder = study
-        with storage_errors(url or str(study / _DATABASE)):
+        # Of several processes that begin a study at once, one after the other makes its tables.
+        opening = held(study / "claims" / "open.lock", wait=True)
+        with storage_errors(url or str(study / _DATABASE)), opening:
             self._storage = _storage(url or f"sqlite:///{study / _DATABASE}")
             self._study = optuna.create_study(
                 storage=self._storage,
@@ -315,7 +317,8 @@ def _handed_on() -> contextlib.AbstractContextManager:
 def _storage(url: str) -> RDBStorage:
     """Opens a storage, which is made where it is missing.
 
-    Two processes that make it at the same moment may be in each other's way, so it is tried again.
+    Two machines that make it at the same moment, each with a folder of its own, may be in each
+    other's way, so it is tried again.
     """
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     attempt = 1

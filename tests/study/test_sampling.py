@@ -1,7 +1,9 @@
 """Which points a search chooses: Optuna over formulas, in this process."""
 
 import math
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -139,3 +141,14 @@ def test_a_trial_that_a_dead_worker_left_is_handed_on_under_its_number(tmp_path,
     assert [number_of(each) for each in alive.trials()] == [0, 1, 2]
     dead.complete(left, {"validation_loss": [2.0]})  # wakes up too late
     assert alive.trials()[0].value == 1.0
+
+
+def test_several_that_begin_a_study_at_the_same_moment_are_not_in_each_others_way(tmp_path):
+    barrier = threading.Barrier(4)
+
+    def begin(_):
+        barrier.wait()
+        return Search(tmp_path, plan(), parse(SPACE)).trials()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(begin, range(4))) == [[]] * 4
