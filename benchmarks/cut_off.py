@@ -8,15 +8,15 @@ starts, then after three steps. Prints, of each worker, the exit code, the secon
 its end and its last line, and the weights of the undisturbed run beside those of a single process.
 """
 
+import contextlib
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.worker_faults import FLAGS, TRAIN
+from benchmarks.worker_faults import start
 from lib.distribution.cluster import Cluster
 
 _NETWORKS = ("thaw-a", "thaw-b")
@@ -29,33 +29,33 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)
 
 
-def connect() -> None:
-    for name in _NETWORKS:
-        ip("netns", "add", name)
-    ip("link", "add", _NETWORKS[0], "type", "veth", "peer", "name", _NETWORKS[1])
-    for name, host in zip(_NETWORKS, _HOSTS, strict=True):
-        ip("link", "set", name, "netns", name)
-        ip("-n", name, "addr", "add", f"{host}/24", "dev", name)
-        ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", name, "link", "set", name, "up")
+@contextlib.contextmanager
+def connected() -> Iterator[None]:
+    """Both networks for as long as the block lasts; one that was there before stays, an error."""
+    with contextlib.ExitStack() as made:
+        for name in _NETWORKS:
+            ip("netns", "add", name)
+            made.callback(ip, "netns", "delete", name)
+        ip("link", "add", _NETWORKS[0], "type", "veth", "peer", "name", _NETWORKS[1])
+        for name, host in zip(_NETWORKS, _HOSTS, strict=True):
+            ip("link", "set", name, "netns", name)
+            ip("-n", name, "addr", "add", f"{host}/24", "dev", name)
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "link", "set", name, "up")
+        yield
 
 
-def start(home: Path, index: int | None) -> subprocess.Popen:
-    """Starts a worker on its network, or a single process on this machine's."""
-    prefix, variables = [], {"XDG_CACHE_HOME": str(home / "cache")}
-    if index is not None:
-        prefix = ["ip", "netns", "exec", _NETWORKS[index]]
-        cluster = Cluster(tuple(f"{host}:{_PORT}" for host in _HOSTS), index)
-        variables["TF_CONFIG"] = cluster.tf_config()
-        variables["THAW_TRACE"] = str(home / f"trace-{index}")
-    return subprocess.Popen(
-        [*prefix, sys.executable, str(TRAIN), *FLAGS, f"--workdir={home / 'run'}"],
-        env=os.environ | variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start_both(home: Path) -> list[subprocess.Popen]:
+    """Starts the two workers of a run, each on its network."""
+    places, processes = tuple(f"{host}:{_PORT}" for host in _HOSTS), []
+    for index, network in enumerate(_NETWORKS):
+        variables = {
+            "TF_CONFIG": Cluster(places, index).tf_config(),
+            "XDG_CACHE_HOME": str(home),
+            "THAW_TRACE": str(home / f"trace-{index}"),
+        }
+        processes.append(start(home, variables, prefix=["ip", "netns", "exec", network]))
+    return processes
 
 
 def weights(home: Path) -> str:
@@ -64,7 +64,7 @@ def weights(home: Path) -> str:
 
 def cut_off(home: Path, place: str, arrivals: int) -> None:
     """Cuts the cable when the second worker has come to a place, and prints what both say."""
-    processes = [start(home, index) for index in range(2)]
+    processes = start_both(home)
     trace = home / "trace-1"
     while not trace.exists() or trace.read_text().split().count(place) < arrivals:
         time.sleep(0.01)
@@ -84,18 +84,14 @@ def main() -> None:
         homes = {name: Path(home, name) for name in ("alone", "together", *_CUTS)}
         for each in homes.values():
             each.mkdir()
-        try:
-            connect()
-            start(homes["alone"], None).communicate()
-            for process in [start(homes["together"], index) for index in range(2)]:
+        with connected():
+            start(homes["alone"], {"XDG_CACHE_HOME": home}).communicate()
+            for process in start_both(homes["together"]):
                 process.communicate()
             print(f"alone {weights(homes['alone'])}, together {weights(homes['together'])}")
             for name, (place, arrivals) in _CUTS.items():
                 print(f"cut off {name}:", flush=True)
                 cut_off(homes[name], place, arrivals)
-        finally:
-            for name in _NETWORKS:
-                subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lib.distribution.cluster import Cluster
 from lib.system.sockets import free_addresses
 
-TRAIN = Path(__file__).parents[1] / "train.py"
-FLAGS = (
+_TRAIN = Path(__file__).parents[1] / "train.py"
+_FLAGS = (
     *("--dataset=drawn", "--weights=drawn", "--alpha=0.35", "--image_size=96", "--batch_size=16"),
     *("--train_limit=64", "--eval_limit=32", "--head_epochs=2", "--finetune_epochs=2"),
     *("--checkpoint_every=2", "--threads=1", "--worker_wait=10"),
@@ -65,6 +66,23 @@ FAULTS = (
 )
 
 
+def start(
+    folder: Path,
+    variables: Mapping[str, str],
+    flags: Sequence[str] = (),
+    prefix: Sequence[str] = (),
+) -> subprocess.Popen:
+    """Starts a process whose run is in a folder, with more variables and flags, and a prefix."""
+    return subprocess.Popen(
+        [*prefix, sys.executable, str(_TRAIN), *_FLAGS, f"--workdir={folder / 'run'}", *flags],
+        env=os.environ | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def happened(fault: Fault, home: Path) -> list[str]:
     """What became of each worker, as rows of the table."""
     places = tuple(free_addresses(2))
@@ -80,14 +98,7 @@ def happened(fault: Fault, home: Path) -> list[str]:
             "THAW_FAULT": fault.point if hit else "",
             "THAW_TRACE": str(folder / f"trace-{index}"),
         }
-        processes[index] = subprocess.Popen(
-            [sys.executable, TRAIN, *FLAGS, f"--workdir={folder}/run", *(fault.flags * hit)],
-            env=os.environ | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        processes[index] = start(folder, variables, fault.flags * hit)
 
     def wait(index: int) -> None:
         said[index], _ = processes[index].communicate()
