@@ -26,17 +26,17 @@ def main(seconds: float, frozen: float, end: int, late: str, lost: dict[str, str
     """
     process, last_ran = os.getppid(), time.monotonic()
     ends = last_ran + seconds
-    lines = {int(number): line for number, line in lost.items()}
-    ready: list[int] = []
+    links = {socket.socket(fileno=int(number)): line for number, line in lost.items()}
+    ready: list[int | socket.socket] = []
     while not ready and time.monotonic() < ends:
-        ready, _, _ = select.select([0, *lines], [], [], min(_LOOK_EVERY, seconds))
+        ready, _, _ = select.select([0, *links], [], [], min(_LOOK_EVERY, seconds))
         if not _is_stopped(process):
             last_ran = time.monotonic()
         elif not ready and time.monotonic() > last_ran + frozen:
-            for number in lines:
-                socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RDWR)
+            for link in links:
+                link.shutdown(socket.SHUT_RDWR)
     if 0 not in ready and not select.select([0], [], [], _GRACE if ready else 0)[0]:
-        print(lines[ready[0]] if ready else late, file=sys.stderr, flush=True)
+        print(links[ready[0]] if ready else late, file=sys.stderr, flush=True)
         os.kill(process, end)
 
 
