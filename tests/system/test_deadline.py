@@ -21,6 +21,13 @@ print("done")
 """
 
 
+def waiting_for(link):
+    """The program, for which it matters whether a connection is closed."""
+    mentioned = PROGRAM.replace('"it does not answer"', '"late", {link: "it has ended"}')
+    opened = f"link = socket.socket(fileno={link.fileno()})\nwith ends"
+    return "import socket" + mentioned.replace("with ends", opened)
+
+
 def run(seconds, needed):
     command = [sys.executable, "-c", PROGRAM, str(seconds), str(needed)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -38,10 +45,7 @@ def test_what_does_not_ends_the_process_with_a_line_though_no_thread_can_run():
 @pytest.mark.parametrize("closed_before", [True, False])
 def test_neither_does_one_who_waits_for_another_whose_connection_is_closed(closed_before):
     here, there = socket.socketpair()
-    waiting = PROGRAM.replace('"it does not answer"', '"late", {link: "it has ended"}').replace(
-        "with ends", f"link = socket.socket(fileno={there.fileno()})\nwith ends"
-    )
-    command = [sys.executable, "-c", "import socket" + waiting, "40", "50"]
+    command = [sys.executable, "-c", waiting_for(there), "40", "50"]
     with (
         here,
         there,
@@ -59,10 +63,7 @@ def test_neither_does_one_who_waits_for_another_whose_connection_is_closed(close
 
 def test_whose_own_reason_to_end_comes_soon_ends_by_it():
     here, there = socket.socketpair()
-    program = PROGRAM.replace('"it does not answer"', '"late", {link: "it has ended"}').replace(
-        "with ends", f"link = socket.socket(fileno={there.fileno()})\nwith ends"
-    )
-    command = [sys.executable, "-c", "import socket" + program, "40", "0.3"]
+    command = [sys.executable, "-c", waiting_for(there), "40", "0.3"]
     with here, there:
         here.close()
         done = subprocess.run(
@@ -74,13 +75,9 @@ def test_whose_own_reason_to_end_comes_soon_ends_by_it():
 @pytest.mark.skipif(sys.platform != "linux", reason="which process is stopped is read in /proc")
 def test_whose_connection_leads_to_one_that_is_stopped_sees_it_closed():
     here, there = socket.socketpair()
-    program = PROGRAM.replace('"it does not answer"', '"late", {link: "it has ended"}')
-    program = program.replace("    ctypes", "    print('watched', flush=True)\n    ctypes").replace(
-        "with ends",
-        "import lib.system.deadline\nlib.system.deadline._FROZEN = 0.5\n"
-        f"link = socket.socket(fileno={there.fileno()})\nwith ends",
-    )
-    command = [sys.executable, "-c", "import socket" + program, "40", "50"]
+    said = waiting_for(there).replace("    ctypes", "    print('watched', flush=True)\n    ctypes")
+    soon = "import lib.system.deadline\nlib.system.deadline._FROZEN = 0.5\n"
+    command = [sys.executable, "-c", soon + said, "40", "50"]
     with (
         here,
         there,
@@ -106,7 +103,7 @@ def test_under_nohup_it_is_killed_as_a_hang_up_would_not_end_it():
 
 
 def test_a_hang_up_afterwards_is_not_the_end_by_that_handler():
-    ended = "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    ended = "import os, signal; signal.signal(signal.SIGHUP, lambda *_: None); "
     ended += "from lib.system.deadline import ends_within\nwith ends_within(9, ''): pass\n"
     ended += "os.kill(os.getpid(), signal.SIGHUP); print('goes on')"
     done = subprocess.run([sys.executable, "-c", ended], cwd=ROOT, capture_output=True, text=True)
