@@ -171,6 +171,34 @@ def weight_file(tmp_path_factory, shared_networks):
 
 
 @pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory):
+    """A `.keras` file of a network of a few layers, which is built and traced in a moment.
+
+    Its blocks are called as some of MobileNetV2's, so that flags and presets for that fit it, and
+    it has as many weights as a narrow one, so that a checkpoint is as large.
+    """
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers, lively = keras.layers, keras.initializers.Constant(50.0)
+    x = images = keras.Input((32, 32, 3))
+    x = layers.Conv2D(96, 3, strides=4, padding="same", use_bias=False, name="Conv1")(x)
+    for name in ("block_10", "block_11", "block_14", "block_15", "block_16"):
+        before = x
+        x = layers.Conv2D(384, 1, use_bias=False, name=f"{name}_expand")(x)
+        x = layers.BatchNormalization(name=f"{name}_expand_BN")(x)
+        x = layers.ReLU(6.0, name=f"{name}_expand_relu")(x)
+        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
+        x = layers.Conv2D(96, 1, use_bias=False, name=f"{name}_project")(x)
+        # As an untrained network's, features would hardly differ between images.
+        x = layers.BatchNormalization(gamma_initializer=lively, name=f"{name}_project_BN")(x)
+        x = layers.Add(name=f"{name}_add")([before, x])
+    path = tmp_path_factory.mktemp("backbone") / "tiny.keras"
+    keras.Model(images, x).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def trained_run(tmp_path_factory, distinct_classes, weight_file):
     """The folder of a small run, trained on `distinct_classes`."""
     folder = tmp_path_factory.mktemp("trained") / "run"

@@ -25,7 +25,6 @@ SMALL = (
 )
 RECIPE = (
     *SMALL,
-    "--alpha=0.35",
     "--phases=head,top,all",
     "--head_epochs=2",
     "--head_views=1",
@@ -94,11 +93,11 @@ def ended(process):
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory, two_classes, weight_file):
+def program(tmp_path_factory, two_classes, tiny_backbone):
     home = tmp_path_factory.mktemp("cache")
     (home / "plugin.py").write_text(PLUGIN, encoding="utf-8")
     mine = (f"--plugin={home / 'plugin.py'}", "--loss=brier")
-    data = (f"--dataset={two_classes}", f"--weights={weight_file}")
+    data = (f"--dataset={two_classes}", f"--backbone={tiny_backbone}", "--scaling=tf")
     return Program(home, *data, *mine, *RECIPE)
 
 
@@ -117,6 +116,14 @@ def test_any_number_of_workers_and_threads_comes_to_the_same_bits(
     out, err = program.run(tmp_path / "run", f"--workers={workers}", f"--threads={threads}")
     assert differences(Outcome.of(tmp_path / "run"), alone) == []
     assert "[worker" not in out + err  # the chief alone says how it goes
+
+
+def test_it_is_so_with_a_network_of_many_layers(tmp_path, two_classes, weight_file):
+    flags = (f"--weights={weight_file}", "--alpha=0.35", "--head_epochs=1", "--finetune_epochs=1")
+    program = Program(tmp_path, f"--dataset={two_classes}", *SMALL, *flags)
+    program.run(tmp_path / "alone", "--threads=2")
+    program.run(tmp_path / "run", "--workers=2", "--threads=1")
+    assert differences(Outcome.of(tmp_path / "run"), Outcome.of(tmp_path / "alone")) == []
 
 
 def test_a_run_goes_on_with_another_number_of_workers_in_the_middle_of_an_epoch(

@@ -8,10 +8,19 @@ import pytest
 
 from lib.config import Config
 from lib.errors import UserError
+from lib.model.architecture import open_kept
+from lib.model.network import build
 from lib.runs.resume import other_run
 from tests.faults.program import Outcome, history
 
 CLASSES = ["cats", "dogs"]
+
+
+@pytest.fixture(scope="module")
+def network(reference):
+    """A network as that of the reference, with other weights of its head."""
+    backbone, scaling = open_kept(reference.folder)
+    return build(backbone, len(CLASSES), dropout=0.2, seed=1, scaling=scaling)
 
 
 def test_it_begins_where_the_head_ended_and_needs_the_other_run_no_more(reference, tmp_path):
@@ -36,7 +45,12 @@ def test_it_begins_where_the_head_ended_and_needs_the_other_run_no_more(referenc
 
 
 def config(source: Path, **others) -> Config:
-    return Config(from_run=str(source), workdir="elsewhere", image_size=32, alpha=0.35, **others)
+    flags = {"from_run": str(source), "workdir": "elsewhere", "image_size": 32} | others
+    same = ("backbone", "scaling")
+    if (source / "config.json").exists():
+        theirs = json.loads((source / "config.json").read_text())["flags"]
+        flags = {name: theirs[name] for name in same} | flags
+    return Config(**flags)
 
 
 def test_a_head_gives_its_weights_and_their_digest(reference, network):
@@ -53,16 +67,13 @@ def test_a_run_without_another_has_no_such_digest(network):
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
-        ({"alpha": 1.0}, "has alpha 0.35, and this run 1.0"),
+        ({"backbone": "resnet50"}, "has backbone .*tiny.keras, and this run resnet50"),
         ({"image_size": 64}, "has image_size 32, and this run 64"),
     ],
 )
 def test_a_head_of_another_network_is_refused(reference, network, changed, complaint):
     with pytest.raises(UserError, match=complaint):
-        wanted = Config(
-            **{"from_run": str(reference.folder), "image_size": 32, "alpha": 0.35, **changed}
-        )
-        other_run(network, wanted, CLASSES, None)
+        other_run(network, config(reference.folder, **changed), CLASSES, None)
 
 
 def test_a_head_for_other_classes_is_refused(reference, network):
