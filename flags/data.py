@@ -55,6 +55,12 @@ flags.DEFINE_integer(
     " needed, but views that do not are an error",
     lower_bound=0,
 )
+flags.DEFINE_string(
+    "share_features",
+    Config.share_features,
+    "a folder through which runs on this machine share these features: the first to need them"
+    " computes them, which changes no result",
+)
 
 flags.DEFINE_integer("batch_size", Config.batch_size, "images per step", lower_bound=1)
 flags.DEFINE_integer(

@@ -78,6 +78,7 @@ class Config:
     eval_limit: int | None = None
     cache_mb: int = 8192
     memory_mb: int = 1024
+    share_features: str | None = None
 
     batch_size: int = 32
     slices: int = 0  # resolved to the run's own number, for a new run to 2 or 1
@@ -372,6 +373,7 @@ def resolved(config: Config) -> Config:
     if file := backbone_file(config.backbone):
         weights = "own" if config.weights == Config.weights else config.weights
         config = dataclasses.replace(config, backbone=str(file.absolute()), weights=weights)
+    shared = config.share_features
     name = Path(dataset).name
     if name == "..":  # a name of its own, and not the folder above runs/
         name = os.path.basename(os.path.realpath(dataset))
@@ -384,6 +386,7 @@ def resolved(config: Config) -> Config:
         workdir=str(expanded(config.workdir or f"runs/{name}")),
         data_dir=str((expanded(config.data_dir) if config.data_dir else user_cache()).absolute()),
         plugin=tuple(str(expanded(path).absolute()) for path in config.plugin),
+        share_features=shared and str(expanded(shared).absolute()),
     )
 
 
@@ -391,13 +394,14 @@ def resolved(config: Config) -> Config:
 HOUSEKEEPING = frozenset(
     {"workdir", "data_dir", "dataset_url", "cache_mb", "memory_mb", "bad_images", "histograms"}
     | {"checkpoint_every", "keep_checkpoints", "log_every", "threads", "workers", "worker_wait"}
+    | {"share_features"}
 )
 
 # What may differ between the workers of a run: where things are, and how much a machine can bear.
 # Data, weights and plugins are compared by content.
 OF_ONE_WORKER = frozenset(
     {"workdir", "data_dir", "dataset", "dataset_url", "weights", "from_run", "plugin", "cache_mb"}
-    | {"memory_mb", "threads", "workers", "worker_wait"}
+    | {"memory_mb", "share_features", "threads", "workers", "worker_wait"}
 )
 
 # What may differ between two starts of one run without making it another one. Data, weights and

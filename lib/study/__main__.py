@@ -10,6 +10,7 @@ usage; 130 or 143 stopped by SIGINT or SIGTERM.
 import argparse
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ def _report(study: Path, plan: Plan, points: Sequence[Point]) -> int:
     if (best := best_of(plan, points)) and (path := write_best(plan, study, best)):
         say(f"The flags of the best run: {path}")
     write_page(plan, study, points)
+    shutil.rmtree(study / plans.FEATURES, ignore_errors=True)  # no run is left that needs them
     say(f"All of it on one page: {study / PAGE}")
     return 0 if all(point.state in ("finished", "pruned") for point in points) else 1
 
@@ -248,7 +250,7 @@ def _parser() -> command_line.Parser:
     parser.add_argument(
         "--no_share",
         action="store_true",
-        help="train the phases anew that all trials have in common",
+        help="compute anew in each trial what all have in common: earlier phases, and features",
     )
     parser.add_argument(
         "--objective",

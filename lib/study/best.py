@@ -47,7 +47,7 @@ def flag_file(plan: Plan, best: Outcome) -> str:
         "# This file alone gives it again:",
         f"# weights sha256 {best.result['weights_sha256']}",
     ]
-    left_out = {"workdir", "plugin"}
+    left_out = {"workdir", "plugin", "share_features"}
     if config.from_run:
         before = [phase.name for phase in config.phases]
         before = before[: before.index(config.from_phase) + 1]

@@ -14,6 +14,7 @@ from lib.system.files import read_json, write_json
 from lib.system.runtime import provenance
 
 STUDY = "study.json"
+FEATURES = "features"  # a folder of what runs share while the study goes on
 # What a run can be rated by, and whether more of it is better. It is always that of the run's best
 # epoch (`lib.runs.early_stopping.best_epoch`), whose weights the run keeps and is tested with.
 OBJECTIVES = {"validation_loss": False, "validation_accuracy": True}
@@ -34,7 +35,8 @@ class Plan:
         trials: how many points of the space; 0 for all.
         objective: what they are rated by, a key of `OBJECTIVES`.
         prune: whether runs that do badly are given up.
-        share: whether runs that differ in later phases alone share the earlier ones.
+        share: whether runs share what is the same in them: phases before those in which they
+            differ, and features that they keep in memory.
         jobs: runs side by side.
         threads: processor threads of each run.
         storage: where trials are kept, without a password; empty for a file in the folder.
@@ -180,10 +182,11 @@ def run_of(
     if phase := shared_phase(plan, values):
         head = head_of(plan, study, phase, member)
         varied += (setting("from_run", head.folder), setting("from_phase", phase))
-    threads = () if plan.flags["threads"] else (setting("threads", plan.threads),)
-    return StudyRun(
-        name, (*plan.arguments, *threads, *varied, *member.arguments), study, plan.place
-    )
+    given = {"threads": plan.threads}
+    if plan.share and plan.space:  # over seeds and folds, no features are the same
+        given["share_features"] = study / FEATURES
+    ours = [setting(flag, value) for flag, value in given.items() if not plan.flags.get(flag)]
+    return StudyRun(name, (*plan.arguments, *ours, *varied, *member.arguments), study, plan.place)
 
 
 def saved(study: Path) -> Plan | None:

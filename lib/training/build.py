@@ -27,6 +27,7 @@ from lib.training.learner import Learner
 from lib.training.losses import class_weights, make_loss
 from lib.training.optimizers import Rate, build_optimizer, layer_scales, make_schedule
 from lib.training.run import Run
+from lib.training.shared_features import NOTHING_SHARED, shared_features
 from lib.training.slice_step import SliceStep, make_slice_step, trace_slice
 from lib.training.steps import EvaluationStep, UpdateStep, make_evaluation_step, make_update_step
 from lib.training.views import ViewFeed
@@ -218,8 +219,12 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     schedule = make_schedule(phase.schedule, phase.epochs * run.epoch_steps, phase.learning_rate)
     weights = weights_of_classes(config, dataset)
     learner = build_learner(config, phase, network, schedule, weights, run.workers)
+    shared = NOTHING_SHARED
+    if run.workers.count == 1:
+        trained_from = first_trained(network.backbone, phase)
+        shared = shared_features(run.folder, config, learner, trained_from)
     validation = EvaluationFeed(
-        dataset.validation, learner.engine, config.batch_size, config.memory_mb, run.workers
+        dataset.validation, learner.engine, config.batch_size, config.memory_mb, run.workers, shared
     )
     validation.begin()  # tracing the steps leaves processors idle
     of_slice = trace_slice(learner)
@@ -227,7 +232,13 @@ def build_phase(run: Run, phase: Phase) -> BuiltPhase:
     training = build_feed(config, dataset.train, learner, run.augmentation)
     if phase.views:
         training = ViewFeed(
-            training, phase, first_step, config.memory_mb, run.stop.raise_if_requested, run.workers
+            training,
+            phase,
+            first_step,
+            config.memory_mb,
+            run.stop.raise_if_requested,
+            run.workers,
+            shared,
         )
     parts = {"model": network.model, "optimizer": learner.optimizer, "state": state}
     if learner.averages:

@@ -14,7 +14,10 @@ from lib.distribution.workers import SINGLE, Workers
 from lib.model.engine import Engine
 from lib.system.prefetching import begun, prefetched
 from lib.system.progress import bar
+from lib.training.shared_features import NOTHING_SHARED, SharedFeatures
 from lib.training.slices import Slices
+
+_VALIDATION = "validation images"  # what shared features are of
 
 
 class Batch(NamedTuple):
@@ -125,6 +128,7 @@ class EvaluationFeed:
         batch_size: images per batch.
         memory_mb: budget for keeping features, in MiB.
         workers: that share the batches out, one to each in turn.
+        shared: features that other runs may have computed, where this is the only worker.
 
     Attributes:
         examples: images in the split.
@@ -140,9 +144,11 @@ class EvaluationFeed:
         batch_size: int,
         memory_mb: int,
         workers: Workers = SINGLE,
+        shared: SharedFeatures = NOTHING_SHARED,
     ):
         self._subset = subset
         self._engine = engine
+        self._shared = shared
         self.batch_size = batch_size
         self._mine = range(workers.index * batch_size, len(subset), workers.count * batch_size)
         self.labels = subset.labels
@@ -155,14 +161,14 @@ class EvaluationFeed:
         self.examples = len(subset)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
-        if self._kept or not self._mine:
+        if not self._mine or self._is_kept():
             return iter(self._kept)
         batches, self._begun = self._begun or prefetched(self._batch, self._mine), None
         return self._keeping(batches) if self._fits else batches
 
     def begin(self) -> None:
         """Begins to compute what is kept, while the caller does something else."""
-        if self._fits:
+        if self._fits and not self._is_kept():
             self._begun = begun(self._batch, self._mine)
 
     def prepare(self, check_stop: Callable[[], None]) -> None:
@@ -171,18 +177,30 @@ class EvaluationFeed:
         Args:
             check_stop: raises `Stopped` when the run was asked to stop; called between batches.
         """
-        if self._fits and not self._kept:
+        if self._fits and not self._is_kept():
             images = min(self.examples, len(self._mine) * self.batch_size)
             with bar("validation features", images, "images") as advance:
                 for batch in self:
                     advance(len(batch.labels))
                     check_stop()
 
+    def _is_kept(self) -> bool:
+        """Whether all features are in memory, or have just been read as another run left them."""
+        if self._fits and not self._kept and not self._begun:
+            features = self._shared.load(_VALIDATION) or []
+            starts = zip(features, self._mine, strict=bool(features))
+            self._kept = [EvaluationBatch(tf.constant(f), self._labels(at)) for f, at in starts]
+        return bool(self._kept)
+
     def _batch(self, start: int) -> EvaluationBatch:
-        positions = np.arange(start, min(start + self.batch_size, len(self._subset)))
-        images = filled_up(self._subset.pixels(positions), self.batch_size)
-        labels = tf.constant(self._subset.labels[positions])
-        return EvaluationBatch(self._engine.prefix(images), labels)
+        images = filled_up(self._subset.pixels(self._positions(start)), self.batch_size)
+        return EvaluationBatch(self._engine.prefix(images), self._labels(start))
+
+    def _positions(self, start: int) -> np.ndarray:
+        return np.arange(start, min(start + self.batch_size, len(self._subset)))
+
+    def _labels(self, start: int) -> tf.Tensor:
+        return tf.constant(self._subset.labels[self._positions(start)])
 
     def _keeping(self, batches: Iterator[EvaluationBatch]) -> Iterator[EvaluationBatch]:
         seen = []
@@ -190,6 +208,7 @@ class EvaluationFeed:
             seen.append(batch)
             yield batch
         self._kept = seen
+        self._shared.save(_VALIDATION, *(batch.features.numpy() for batch in seen))
 
 
 def augmented(

@@ -9,6 +9,7 @@ from lib.config import Phase, setting
 from lib.distribution.workers import SINGLE, Workers
 from lib.errors import UserError
 from lib.training.feed import Batch, TrainingFeed
+from lib.training.shared_features import NOTHING_SHARED, SharedFeatures
 
 
 class ViewFeed:
@@ -25,6 +26,7 @@ class ViewFeed:
         memory_mb: budget for keeping their features and targets, in MiB.
         check_stop: raises `Stopped` when the run was asked to stop; called between batches.
         workers: each of which computes its slices of a view.
+        shared: views that other runs may have computed, where there is one worker.
 
     Raises:
         UserError: the features do not fit the budget.
@@ -38,12 +40,14 @@ class ViewFeed:
         memory_mb: int,
         check_stop: Callable[[], None],
         workers: Workers = SINGLE,
+        shared: SharedFeatures = NOTHING_SHARED,
     ):
         self._feed = feed
         self._views = phase.views
         self._first_step = first_step
         self._check_stop = check_stop
         self._workers = workers
+        self._shared = shared
         self._whole: set[int] = set()  # views that hold what all workers have computed
         shape = feed.feature_shape
         needed = 4 * phase.views * feed.examples * (np.prod(shape) + feed.columns) / 2**20
@@ -63,7 +67,7 @@ class ViewFeed:
             return
         epoch = (first - self._first_step) // self._feed.epoch_steps
         view = epoch % self._views
-        if epoch == view:
+        if epoch == view and not self._found(view):
             yield from self._computed(view, first, last)
             return
         self._complete(view)
@@ -84,11 +88,26 @@ class ViewFeed:
             self._targets[view, positions] = batch.targets
             self._known[view, positions] = True
             yield batch
+        if self._known[view].all():
+            self._shared.save(self._name(view), self._features[view], self._targets[view])
+
+    def _found(self, view: int) -> bool:
+        """Whether another run has computed a view, which is then known."""
+        if not self._known[view].any() and (found := self._shared.load(self._name(view))):
+            self._features[view], self._targets[view] = found
+            self._known[view] = True
+        return bool(self._known[view].all())
+
+    def _name(self, view: int) -> str:
+        return f"the training images as the epoch from step {self._start(view)} on sees them"
+
+    def _start(self, view: int) -> int:
+        return self._first_step + view * self._feed.epoch_steps
 
     def _complete(self, view: int) -> None:
         """Computes what is missing of a view, as it was in its own epoch: after a restart, all."""
-        first = self._first_step + view * self._feed.epoch_steps
-        steps = range(first, first + self._feed.epoch_steps)
+        steps = range(self._start(view), self._start(view + 1))
+        self._found(view)
         missing = [s for s in steps if not self._known[view, self._feed.mine(s)].all()]
         if missing:  # all before a certain step: where this process took over
             for _ in self._computed(view, missing[0], missing[-1] + 1):

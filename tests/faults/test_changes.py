@@ -81,6 +81,21 @@ def test_a_change_by_flags_gives_another_run_that_is_as_exact(reference, tmp_pat
     assert Outcome.of(tmp_path / "killed") == whole
 
 
+def test_runs_that_share_features_end_as_those_that_compute_their_own(reference, tmp_path):
+    own = reference.program.with_flags("--head_views=1", "--head_epochs=2", "--finetune_epochs=1")
+    sharing = own.with_flags(f"--share_features={tmp_path / 'features'}")
+    sharing.with_flags("--head_learning_rate=0.002").finish(tmp_path / "first")
+    # A view of the head, and the validation images at the cut of each phase.
+    computed = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").iterdir()}
+    assert len(computed) == 3
+    assert sharing.run(tmp_path / "second", fault="step@4").code == -9
+    sharing.finish(tmp_path / "second")
+    own.finish(tmp_path / "own")
+    assert Outcome.of(tmp_path / "second") == Outcome.of(tmp_path / "own")
+    found = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").iterdir()}
+    assert found == computed
+
+
 def test_a_plugin_adds_an_operation_a_loss_a_schedule_and_a_scalar(reference, tmp_path):
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN)

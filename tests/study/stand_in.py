@@ -51,6 +51,8 @@ def main():
         if config.dropout == 0.98:
             raise UserError("no room (No space left on device): make room; the same command then"
                             " goes on")  # fmt: skip
+        if config.share_features:
+            Path(config.share_features).mkdir(exist_ok=True)
         saved = run_folder.saved(folder)
         facts = {"classes": ["a", "b"], "images": {"train": 1600, "validation": 400, "test": 200}}
         facts |= {"data_sha256": f"{config.seed}/{config.fold}", "initial_weights_sha256": "0" * 8}

@@ -10,7 +10,7 @@ from tests.study.program import ROOT, kill, start, study
 
 
 def test_a_killed_trial_goes_on_and_the_flag_file_alone_gives_it_again(
-    two_classes, weight_file, tmp_path
+    two_classes, tiny_backbone, tmp_path
 ):
     folder = tmp_path / "study"
     asked = (
@@ -19,8 +19,9 @@ def test_a_killed_trial_goes_on_and_the_flag_file_alone_gives_it_again(
         "--trials=1",
         "--",
         f"--dataset={two_classes}",
-        f"--weights={weight_file}",
-        *("--image_size=32", "--alpha=0.35", "--batch_size=4", "--head_learning_rate=0.01"),
+        f"--backbone={tiny_backbone}",
+        "--scaling=tf",
+        *("--image_size=32", "--batch_size=4", "--head_learning_rate=0.01"),
         *("--head_epochs=1", "--finetune_epochs=2", "--checkpoint_every=2", "--threads=2"),
     )
     process = start(*asked, real=True)

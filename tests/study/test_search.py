@@ -119,6 +119,24 @@ def test_what_varies_in_all_of_a_run_shares_nothing(undisturbed):
     assert not list((undisturbed[0] / "runs").glob("head*"))
 
 
+@pytest.mark.parametrize(
+    ("space", "others", "shared"),
+    [
+        ("--space=dropout=0.1|0.2", (), True),
+        ("--space=dropout=0.1|0.2", ("--no_share",), False),
+        ("--seeds=2", (), False),  # they would have none in common
+    ],
+)
+def test_the_runs_of_a_search_share_features_until_its_end(flags, tmp_path, space, others, shared):
+    place = tmp_path / "study" / "features"
+    study(f"--study={tmp_path / 'study'}", space, *others, *flags)
+    kept = [json.loads(path.read_text())["flags"] for path in tmp_path.glob("study/runs/*/config*")]
+    assert [each["share_features"] for each in kept] == [str(place) if shared else None] * 2
+    assert not place.exists()
+    if shared:
+        assert "share_features" not in (tmp_path / "study" / "best.cfg").read_text()
+
+
 def test_a_finite_space_is_gone_through_whole(flags, tmp_path):
     space = "--space=dropout=0.1|0.2; finetune_epochs=int(1, 2)"
     said = study(f"--study={tmp_path / 'study'}", space, *flags)

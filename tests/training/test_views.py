@@ -49,9 +49,9 @@ class Feed:
         return map(self.batch, range(first, last))
 
 
-def views(feed, number=2, memory_mb=1, check_stop=lambda: None, first_epoch=0):
+def views(feed, number=2, memory_mb=1, check_stop=lambda: None, first_epoch=0, **others):
     phase = Phase("top", views=number)
-    return ViewFeed(feed, phase, first_epoch * EPOCH, memory_mb, check_stop)
+    return ViewFeed(feed, phase, first_epoch * EPOCH, memory_mb, check_stop, **others)
 
 
 def epoch_of(feed, epoch):
