@@ -34,6 +34,13 @@ flags.DEFINE_float("alpha", Config.alpha, "width of a MobileNet, 1.0 being the p
 flags.register_validator(
     "alpha", lambda alpha: 0.1 <= alpha <= 2.0, message="expected a width from 0.1 to 2.0"
 )
+flags.DEFINE_enum(
+    "head_init",
+    Config.head_init,
+    ["glorot_uniform", "zeros"],
+    "the first weights of the head: drawn at random, of which a short run keeps a part to its end,"
+    " or zeros",
+)
 flags.DEFINE_float("dropout", Config.dropout, "part of the features dropped before the head")
 flags.register_validator(
     "dropout", lambda rate: 0.0 <= rate < 1.0, message="expected a rate from 0 to below 1"

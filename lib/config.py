@@ -93,6 +93,7 @@ class Config:
     from_phase: str = "head"
     alpha: float = 1.0
     dropout: float = 0.2
+    head_init: str = "glorot_uniform"
     engine: str = "auto"
 
     loss: str = "cross_entropy"

@@ -61,7 +61,12 @@ def _logits(head: keras.layers.Layer, drop: Callable, pooled: tf.Tensor) -> tf.T
 
 
 def build(
-    backbone: keras.Model, classes: int, dropout: float, seed: int, scaling: str = "tf"
+    backbone: keras.Model,
+    classes: int,
+    dropout: float,
+    seed: int,
+    scaling: str = "tf",
+    head_init: str = "glorot_uniform",
 ) -> Network:
     """Puts a new head on a backbone.
 
@@ -76,10 +81,12 @@ def build(
             (`lib.training.steps`), the layer here is for those who use the saved model.
         seed: of the head's initial weights.
         scaling: what the backbone takes.
+        head_init: how these are made: "glorot_uniform", or "zeros".
     """
+    random = keras.initializers.GlorotUniform(seed)
     head = keras.layers.Dense(
         1 if classes == 2 else classes,
-        kernel_initializer=keras.initializers.GlorotUniform(seed),
+        kernel_initializer=random if head_init == "glorot_uniform" else head_init,
         name="logits",
     )
     images = keras.Input(backbone.input_shape[1:], name="pictures")

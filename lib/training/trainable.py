@@ -37,7 +37,7 @@ def build_network(config: Config, classes: Sequence[str], kept: Path | None = No
     require_trainable(config, backbone, classes)
     if not config.from_run and not comes_with_weights(config):
         load_pretrained(backbone, config.weights, alpha_of(config), bar, config.backbone)
-    return build(backbone, len(classes), config.dropout, config.seed, scaling)
+    return build(backbone, len(classes), config.dropout, config.seed, scaling, config.head_init)
 
 
 def require_trainable(config: Config, backbone: keras.Model, classes: Sequence[str]) -> None:

@@ -56,6 +56,12 @@ def heads():
     }
 
 
+def test_a_head_may_begin_with_zeros(network):
+    made = build(network.backbone, 3, 0.2, seed=0, head_init="zeros").head
+    assert made.kernel.shape == (1280, 3) and not made.kernel.numpy().any()
+    assert build(network.backbone, 3, 0.2, seed=0).head.kernel.numpy().all()
+
+
 def test_the_heads_initial_weights_follow_from_the_seed(heads):
     assert heads[0, 0] == heads[0, 1]
     assert heads[0, 0] != heads[1, 0]
