@@ -26,7 +26,7 @@ from lib.training.learner import Learner
 
 # Flags that say what is done with features, once they are computed; those of phases do, too, but
 # for what is thawed, which `trained_from` says. Where a flag is missing here, less is shared.
-_AFTER_THEM = frozenset({"loss", "class_weights", "ema", "dropout", "exchange"})
+_AFTER_THEM = frozenset({"loss", "class_weights", "ema", "dropout", "head_init", "exchange"})
 _FACTS = ("classes", "data_sha256", "backbone_sha256", "plugins")
 
 

@@ -85,7 +85,8 @@ def test_features_are_others_with_another(origin_of, flags):
     "flags",
     [
         {"head_learning_rate": 0.5, "finetune_optimizer": "sgd", "finetune_epochs": 7},
-        {"loss": "focal", "class_weights": "balanced", "ema": 0.9, "dropout": 0.5},
+        {"loss": "focal", "class_weights": "balanced", "ema": 0.9},
+        {"dropout": 0.5, "head_init": "zeros"},
         {"threads": 1, "workdir": "elsewhere", "checkpoint_every": 3},
     ],
 )
