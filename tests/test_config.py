@@ -171,6 +171,7 @@ CHANGES = {
         ema=0.9,
         fold="2/5",
         exchange="fast",
+        head_init="zeros",
     ),
 }
 

@@ -20,7 +20,7 @@ from tests.model.networks import lively
 from tests.runs.conftest import train
 from tests.runs.results import assert_same_outcome
 
-FAMILIES = ("mobilenet_v3_small", "efficientnet_b0", "densenet121", "convnext_tiny")
+FAMILIES = ("mobilenet_v3_small", "efficientnet_b0", "convnext_tiny")
 # Two epochs of three steps; killed in the last one, behind a checkpoint in the middle of an epoch.
 SHORT = ("--image_size=32", "--batch_size=8", "--head_epochs=1", "--finetune_epochs=1")
 SHORT += ("--checkpoint_every=5", "--threads=2", "--head_learning_rate=0.001", "--augment=flip")
