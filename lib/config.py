@@ -365,7 +365,7 @@ def resolved(config: Config) -> Config:
     if dataset not in ("cats_and_dogs", "drawn"):
         dataset = str(expanded(dataset).absolute())
     if config.from_run:  # These phases are finished already, in that run.
-        source = str(expanded(config.from_run).absolute())
+        source = _absolute(config.from_run)
         names = [phase.name for phase in config.phases]
         begun = names.index(config.from_phase) + 1 if config.from_phase in names else 0
         done = tuple(dataclasses.replace(phase, epochs=0) for phase in config.phases[:begun])
@@ -374,7 +374,6 @@ def resolved(config: Config) -> Config:
     if file := backbone_file(config.backbone):
         weights = "own" if config.weights == Config.weights else config.weights
         config = dataclasses.replace(config, backbone=str(file.absolute()), weights=weights)
-    shared = config.share_features
     name = Path(dataset).name
     if name == "..":  # a name of its own, and not the folder above runs/
         name = os.path.basename(os.path.realpath(dataset))
@@ -385,10 +384,14 @@ def resolved(config: Config) -> Config:
         source_size=None if config.source_size == config.image_size else config.source_size,
         dataset=dataset,
         workdir=str(expanded(config.workdir or f"runs/{name}")),
-        data_dir=str((expanded(config.data_dir) if config.data_dir else user_cache()).absolute()),
-        plugin=tuple(str(expanded(path).absolute()) for path in config.plugin),
-        share_features=shared and str(expanded(shared).absolute()),
+        data_dir=_absolute(config.data_dir) if config.data_dir else str(user_cache()),
+        plugin=tuple(map(_absolute, config.plugin)),
+        share_features=config.share_features and _absolute(config.share_features),
     )
+
+
+def _absolute(path: str) -> str:
+    return str(expanded(path).absolute())
 
 
 # Where things are kept, how much of them, and how often state is written.

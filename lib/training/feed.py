@@ -156,19 +156,19 @@ class EvaluationFeed:
         self._fits = (
             4 * engine.signature.shape[1:].num_elements() * len(subset) <= memory_mb * 2**20
         )
-        self._kept: list[EvaluationBatch] = []
+        self._kept = self._left_by_others() if self._fits else []
         self._begun: Iterator[EvaluationBatch] | None = None
         self.examples = len(subset)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
-        if not self._mine or self._is_kept():
+        if self._kept or not self._mine:
             return iter(self._kept)
         batches, self._begun = self._begun or prefetched(self._batch, self._mine), None
         return self._keeping(batches) if self._fits else batches
 
     def begin(self) -> None:
         """Begins to compute what is kept, while the caller does something else."""
-        if self._fits and not self._is_kept():
+        if self._fits and not self._kept:
             self._begun = begun(self._batch, self._mine)
 
     def prepare(self, check_stop: Callable[[], None]) -> None:
@@ -177,20 +177,18 @@ class EvaluationFeed:
         Args:
             check_stop: raises `Stopped` when the run was asked to stop; called between batches.
         """
-        if self._fits and not self._is_kept():
+        if self._fits and not self._kept:
             images = min(self.examples, len(self._mine) * self.batch_size)
             with bar("validation features", images, "images") as advance:
                 for batch in self:
                     advance(len(batch.labels))
                     check_stop()
 
-    def _is_kept(self) -> bool:
-        """Whether all features are in memory, or have just been read as another run left them."""
-        if self._fits and not self._kept and not self._begun:
-            features = self._shared.load(_VALIDATION) or []
-            starts = zip(features, self._mine, strict=bool(features))
-            self._kept = [EvaluationBatch(tf.constant(f), self._labels(at)) for f, at in starts]
-        return bool(self._kept)
+    def _left_by_others(self) -> list[EvaluationBatch]:
+        """All batches, as another run left their features; empty where none did."""
+        features = self._shared.load(_VALIDATION) or []
+        starts = zip(features, self._mine, strict=bool(features))
+        return [EvaluationBatch(tf.constant(f), self._labels(at)) for f, at in starts]
 
     def _batch(self, start: int) -> EvaluationBatch:
         images = filled_up(self._subset.pixels(self._positions(start)), self.batch_size)

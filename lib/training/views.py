@@ -67,7 +67,8 @@ class ViewFeed:
             return
         epoch = (first - self._first_step) // self._feed.epoch_steps
         view = epoch % self._views
-        if epoch == view and not self._found(view):
+        self._read(view)
+        if epoch == view and not self._known[view].all():
             yield from self._computed(view, first, last)
             return
         self._complete(view)
@@ -91,12 +92,11 @@ class ViewFeed:
         if self._known[view].all():
             self._shared.save(self._name(view), self._features[view], self._targets[view])
 
-    def _found(self, view: int) -> bool:
-        """Whether another run has computed a view, which is then known."""
+    def _read(self, view: int) -> None:
+        """Takes a view of which nothing is known as another run left it, if any did."""
         if not self._known[view].any() and (found := self._shared.load(self._name(view))):
             self._features[view], self._targets[view] = found
             self._known[view] = True
-        return bool(self._known[view].all())
 
     def _name(self, view: int) -> str:
         return f"the training images as the epoch from step {self._start(view)} on sees them"
@@ -107,7 +107,6 @@ class ViewFeed:
     def _complete(self, view: int) -> None:
         """Computes what is missing of a view, as it was in its own epoch: after a restart, all."""
         steps = range(self._start(view), self._start(view + 1))
-        self._found(view)
         missing = [s for s in steps if not self._known[view, self._feed.mine(s)].all()]
         if missing:  # all before a certain step: where this process took over
             for _ in self._computed(view, missing[0], missing[-1] + 1):

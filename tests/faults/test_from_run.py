@@ -1,8 +1,8 @@
 """Fine-tuning that starts from another run's head."""
 
+import dataclasses
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +10,7 @@ from lib.config import Config
 from lib.errors import UserError
 from lib.model.architecture import open_kept
 from lib.model.network import build
+from lib.runs.folder import saved
 from lib.runs.resume import other_run
 from tests.faults.program import Outcome, history
 
@@ -44,18 +45,15 @@ def test_it_begins_where_the_head_ended_and_needs_the_other_run_no_more(referenc
     assert len(saved["facts"]["from_sha256"]) == 64
 
 
-def config(source: Path, **others) -> Config:
-    flags = {"from_run": str(source), "workdir": "elsewhere", "image_size": 32} | others
-    same = ("backbone", "scaling")
-    if (source / "config.json").exists():
-        theirs = json.loads((source / "config.json").read_text())["flags"]
-        flags = {name: theirs[name] for name in same} | flags
-    return Config(**flags)
+def config(reference, **others) -> Config:
+    """A run like the reference that begins with its head, but for some flags."""
+    flags = {"from_run": str(reference.folder), "workdir": "elsewhere"} | others
+    return dataclasses.replace(saved(reference.folder).config, **flags)
 
 
 def test_a_head_gives_its_weights_and_their_digest(reference, network):
     before = network.head.kernel.numpy()
-    found = other_run(network, config(reference.folder), CLASSES, None)
+    found = other_run(network, config(reference), CLASSES, None)
     assert not (network.head.kernel.numpy() == before).all()
     assert len(found["from_sha256"]) == 64
 
@@ -73,12 +71,12 @@ def test_a_run_without_another_has_no_such_digest(network):
 )
 def test_a_head_of_another_network_is_refused(reference, network, changed, complaint):
     with pytest.raises(UserError, match=complaint):
-        other_run(network, config(reference.folder, **changed), CLASSES, None)
+        other_run(network, config(reference, **changed), CLASSES, None)
 
 
 def test_a_head_for_other_classes_is_refused(reference, network):
     with pytest.raises(UserError, match=r"has classes \['cats', 'dogs'\], and this run"):
-        other_run(network, config(reference.folder), ["ants", "bees"], None)
+        other_run(network, config(reference), ["ants", "bees"], None)
 
 
 def test_a_run_does_not_start_from_itself(reference, network):
@@ -87,9 +85,9 @@ def test_a_run_does_not_start_from_itself(reference, network):
         other_run(network, own, CLASSES, None)
 
 
-def test_a_folder_without_a_run_is_refused(network, tmp_path):
+def test_a_folder_without_a_run_is_refused(reference, network, tmp_path):
     with pytest.raises(UserError, match="holds no run"):
-        other_run(network, config(tmp_path), CLASSES, None)
+        other_run(network, config(reference, from_run=str(tmp_path)), CLASSES, None)
 
 
 def test_a_run_whose_head_is_not_finished_is_refused(reference, network, tmp_path):
@@ -97,4 +95,4 @@ def test_a_run_whose_head_is_not_finished_is_refused(reference, network, tmp_pat
     with pytest.raises(
         UserError, match=r"has not finished its phase 'head' \(finished: none\): train it first"
     ):
-        other_run(network, config(tmp_path), CLASSES, None)
+        other_run(network, config(reference, from_run=str(tmp_path)), CLASSES, None)

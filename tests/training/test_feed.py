@@ -38,14 +38,18 @@ def subset():
     return Subset(("a", "b", "c"), names, np.int32(rows % 3), rows, Store())
 
 
-@pytest.fixture
-def engine():
+def make_engine():
     """Features that are the images themselves."""
 
     def prefix(images):
         return tf.cast(tf.constant(images), tf.float32)
 
     return Engine(prefix, tf.TensorSpec((None, SIZE, SIZE, 3)), lambda features: features)
+
+
+@pytest.fixture
+def engine():
+    return make_engine()
 
 
 def training(engine, seed=0, operations="flip|rotate(0.2)", slices=cut(BATCH, 1)):  # noqa: B008

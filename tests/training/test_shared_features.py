@@ -113,7 +113,7 @@ def test_a_run_that_was_not_asked_to_shares_nothing(trained_run, network):
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_an_evaluation_reads_what_another_has_computed(shared, begun):
-    engine = test_feed.engine.__wrapped__()
+    engine = test_feed.make_engine()
     feeds = []
     for _ in range(2):
         whole = test_feed.subset()
@@ -131,7 +131,7 @@ def test_an_evaluation_reads_what_another_has_computed(shared, begun):
 
 
 def test_features_that_are_not_kept_are_not_shared(shared, tmp_path):
-    engine = test_feed.engine.__wrapped__()
+    engine = test_feed.make_engine()
     list(test_feed.EvaluationFeed(test_feed.subset(), engine, 4, memory_mb=0, shared=shared))
     assert list(tmp_path.iterdir()) == []
 
